@@ -1,0 +1,169 @@
+"""What the decoders make of a Kafka message: four kinds of record with OpenTelemetry field names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Final
+
+
+class Signal(StrEnum):
+    LOG = "log"
+    METRIC = "metric"
+    EVENT = "event"
+    ALERT = "alert"
+
+
+class Format(StrEnum):
+    """How the values of an input topic are written; `auto` looks at each message."""
+
+    AUTO = "auto"
+    FLUENT_BIT = "fluent-bit"
+    VECTOR = "vector"
+    OTLP_JSON = "otlp-json"
+    OTLP_PROTO = "otlp-proto"
+    FILEBEAT = "filebeat"
+    PROMETHEUS = "prometheus-kafka-adapter"
+    TELEGRAF = "telegraf-json"
+    EVENT_EXPORTER = "kubernetes-event-exporter"
+    KUBERNETES_EVENT = "kubernetes-event"  # core/v1 and events.k8s.io/v1, as the API server writes them
+    ALERTMANAGER = "alertmanager"
+    RSYSLOG = "rsyslog"
+    TEXT = "text"
+
+
+# OpenTelemetry severity numbers: https://opentelemetry.io/docs/specs/otel/logs/data-model/#field-severitynumber
+TRACE: Final = 1
+DEBUG: Final = 5
+INFO: Final = 9
+WARN: Final = 13
+ERROR: Final = 17
+FATAL: Final = 21
+UNKNOWN: Final = 0
+
+
+def severity_band(number: int) -> str:
+    """The name of an OpenTelemetry severity range; `unknown` below 1."""
+    if number < TRACE:
+        return "unknown"
+    return ("trace", "debug", "info", "warn", "error", "fatal")[min(number - 1, 23) // 4]
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinates:
+    """Where a record came from. `index` counts the records inside one message, from 0."""
+
+    topic: str
+    topic_id: str  # Kafka's own id: a topic that is deleted and made again restarts its offsets under a new id
+    partition: int
+    offset: int
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One Kafka message as consumed: the unit that is folded whole or not at all."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    timestamp_ms: int  # Kafka's CreateTime or LogAppendTime, epoch milliseconds
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes | None], ...] = ()
+
+    def at(self, index: int) -> Coordinates:
+        return Coordinates(self.topic, self.topic_id, self.partition, self.offset, index)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resource:
+    """Who speaks: OpenTelemetry's k8s.* and service.* attributes. An empty string is "not said"."""
+
+    cluster: str = ""
+    namespace: str = ""
+    workload: str = ""  # deployment, stateful set, daemon set or job that owns the pod; else the service or program
+    pod: str = ""
+    container: str = ""
+    node: str = ""
+
+    @property
+    def entity(self) -> str:
+        """The single most specific thing that speaks, as `kind/name`."""
+        for kind, name in (("pod", self.pod), ("node", self.node), ("workload", self.workload)):
+            if name:
+                return f"{kind}/{name}"
+        return "unknown/"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogRecord:
+    time_ms: int | None  # None: the shipper gave none; the Kafka timestamp is used and the record is flagged
+    resource: Resource
+    severity: int  # OpenTelemetry number, 0 when unknown
+    body: str
+    attributes: Mapping[str, str] = field(default_factory=dict)  # few: trace_id, span_id, logger, stream, exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricSample:
+    time_ms: int | None
+    resource: Resource
+    name: str
+    labels: Mapping[str, str]  # without those that `resource` already holds
+    value: float  # finite; stale markers and NaN never get this far
+    unit: str = ""
+    monotonic: bool = False  # a counter: its rate matters, not its value
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KubernetesEvent:
+    """One observation of a core/v1 or events.k8s.io/v1 event; the same uid comes again with a higher count."""
+
+    uid: str
+    time_ms: int | None  # of this observation: last seen
+    first_ms: int | None  # first seen, else creation: immutable, it names the day of the document
+    resource: Resource  # workload, pod and node of the object that the event is about
+    object_kind: str
+    object_name: str
+    reason: str
+    message: str
+    warning: bool
+    count: int
+    component: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alert:
+    """One alert of an Alertmanager notification."""
+
+    fingerprint: str
+    time_ms: int | None  # of this observation: end when resolved, else start
+    starts_ms: int
+    ends_ms: int | None  # None while firing
+    resource: Resource
+    name: str
+    severity: int
+    labels: Mapping[str, str]
+    annotations: Mapping[str, str]
+
+
+Record = LogRecord | MetricSample | KubernetesEvent | Alert
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rejected:
+    """A record inside a message that goes to the dead letters; `reason` never quotes the payload."""
+
+    reason: str
+    stage: str = "decode"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filtered:
+    """A record that is dropped by a named rule and counted (a stale marker, a heartbeat, too old)."""
+
+    rule: str

@@ -1,0 +1,241 @@
+"""Every setting, read once: from FRESHET_* variables, from a dotenv file, or from mounted secret files.
+
+`FRESHET_KAFKA__BOOTSTRAP_SERVERS=...` sets `settings.kafka.bootstrap_servers`. A secret may also be a file: with
+`FRESHET_SECRETS_DIR=/run/secrets`, the file `/run/secrets/freshet_kafka__password` holds the same value.
+"""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from schemas import topics
+from schemas.errors import StartupError
+from schemas.records import Format, Signal
+
+LOCAL_ENV_FILE = Path(".local/freshet.env")  # written by `make up`
+Positive = Annotated[int, Field(gt=0)]
+Seconds = Annotated[float, Field(gt=0)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class InputSettings(_Section):
+    topic: str
+    signal: Signal
+    format: Format = Format.AUTO
+    cluster: str = Field("", description="used where the shipper does not say which cluster it runs in")
+
+
+class Kafka(_Section):
+    bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, comma separated")
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = Field(None, description="PEM file with the authorities to trust; the system's when unset")
+    cert_file: Path | None = Field(None, description="client certificate (mutual TLS)")
+    key_file: Path | None = Field(None, description="key of the client certificate")
+    group: str = Field("freshet", description="application id: prefix of the consumer groups")
+    partitions: Positive = Field(6, description="partitions of the input topics that `topics create` makes")
+    replication_factor: Positive = 1
+    retention_ms: int = Field(topics.DAY_MS * 3, description="retention of the input topics it makes; -1: for ever")
+    inputs: tuple[InputSettings, ...] = tuple(
+        InputSettings(topic=i.topic, signal=i.signal, format=i.format) for i in topics.DEFAULT_INPUTS
+    )
+    runbooks_topic: str = topics.RUNBOOKS
+    dead_letters_topic: str = topics.DEAD_LETTERS
+
+    @field_validator("inputs")
+    @classmethod
+    def _distinct(cls, value: tuple[InputSettings, ...]) -> tuple[InputSettings, ...]:
+        names = [i.topic for i in value]
+        if len(set(names)) != len(names):
+            raise ValueError("an input topic is listed twice")
+        return value
+
+    def declared_inputs(self) -> tuple[topics.Input, ...]:
+        return tuple(
+            topics.Input(topic=i.topic, signal=i.signal, format=i.format, cluster=i.cluster) for i in self.inputs
+        )
+
+    def topics_table(self) -> tuple[topics.Topic, ...]:
+        return topics.topics_table(
+            self.declared_inputs(),
+            partitions=self.partitions,
+            retention_ms=self.retention_ms,
+            runbooks=self.runbooks_topic,
+            dead_letters=self.dead_letters_topic,
+        )
+
+
+class OpenSearch(_Section):
+    url: HttpUrl = HttpUrl("http://127.0.0.1:9200")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    verify_certs: bool = True
+    prefix: str = Field("freshet", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="of every index name")
+    shards: Positive = 1
+    replicas: Annotated[int, Field(ge=0)] = 0
+    knn_engine: Literal["lucene", "faiss"] = Field("lucene", description="local OpenSearch has lucene only")
+    refresh_interval_s: Seconds = Field(1.0, description="how soon a write is searchable")
+    timeout_s: Seconds = 30.0
+
+
+class Redis(_Section):
+    url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// (TLS)")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    namespace: str = Field("freshet", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="prefix of every key")
+    timeout_s: Seconds = 2.0
+
+
+class Registry(_Section):
+    url: HttpUrl | None = Field(None, description="Confluent-compatible API; runbooks go as plain Markdown without one")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+
+
+class Model(_Section):
+    base_url: HttpUrl | None = Field(
+        None,
+        description="whole OpenAI prefix: http://HOST/openai/v1 (KServe huggingface runtime), http://HOST/v1 (vLLM); "
+        "unset: extractive answers",
+    )
+    name: str = "gpt-oss-20b"
+    api_key: SecretStr = SecretStr("")
+    ca_file: Path | None = None
+    reasoning_effort: Literal["low", "medium", "high"] = "low"
+    max_tokens: Positive = Field(1500, description="of the answer, reasoning included")
+    connect_timeout_s: Seconds = 3.0
+    first_token_timeout_s: Seconds = 20.0
+    idle_timeout_s: Seconds = Field(15.0, description="longest silence between two tokens")
+    deadline_s: Seconds = Field(60.0, description="whole answer")
+
+
+class Embedder(_Section):
+    kind: Literal["sentence-transformers", "http", "hashing"] = "sentence-transformers"
+    model: str = Field("all-MiniLM-L6-v2", description="a local folder, or the model that ships with the package")
+    base_url: HttpUrl | None = Field(None, description="/v1/embeddings endpoint for kind=http")
+    api_key: SecretStr = SecretStr("")
+    dimensions: Positive = 384
+    threads: Positive = Field(1, description="torch threads in a worker")
+
+
+class Redaction(_Section):
+    ip_addresses: bool = Field(False, description="redact IP addresses too; off: they matter in an incident")
+
+
+class Retention(_Section):
+    """Days of event time that are kept, per kind of index."""
+
+    patterns: Positive = 14
+    occurrences: Positive = 14
+    events: Positive = 14
+    alerts: Positive = 30
+    series: Positive = 7
+    tallies: Positive = 30
+
+
+class Worker(_Section):
+    id: str = Field("", description="stable and unique per worker (the pod name): restarts then cost no rebalance")
+    flush_interval_s: Seconds = 0.5
+    flush_records: Positive = Field(50_000, description="a flush starts at this many records even before its time")
+    bulk_bytes: Positive = Field(5_000_000, description="largest body of one bulk request")
+    cached_slices: Positive = Field(200_000, description="slices remembered between flushes; bounds memory")
+    max_body_chars: Positive = Field(32_768, description="a longer log body is cut, marked and counted")
+    metrics_port: int = Field(0, description="Prometheus port of the worker; 0: none")
+    session_timeout_s: Seconds = 10.0
+    dead_letter_limit: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="share of rejects in the last 10,000 records above which a worker stops"
+    )
+
+
+class Api(_Section):
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[SecretStr, ...] = Field((), description="accepted bearer tokens; none: no authentication")
+    model_name: str = Field("freshet", description="the name under which /v1/models offers the assistant")
+    evidence_tokens: Positive = Field(6_000, description="budget for evidence and runbook sections in the prompt")
+    max_evidence: Positive = 12
+    default_window_s: Positive = Field(1800, description="looked at when a question names no time")
+    max_body_bytes: Positive = 1_048_576
+    time_zone: str = Field("UTC", description="IANA zone in which answers state times; UTC is shown beside it")
+
+
+class Settings(BaseSettings):
+    """All sections; `Settings.load()` is called once per process, by its composition root."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FRESHET_", env_nested_delimiter="__", extra="ignore", frozen=True, case_sensitive=False
+    )
+
+    kafka: Kafka = Kafka()
+    opensearch: OpenSearch = OpenSearch()
+    redis: Redis = Redis()
+    registry: Registry = Registry()
+    model: Model = Model()
+    embedder: Embedder = Embedder()
+    redaction: Redaction = Redaction()
+    retention: Retention = Retention()
+    worker: Worker = Worker()
+    api: Api = Api()
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @classmethod
+    def load(cls, env_file: Path | None = None, secrets_dir: Path | None = None) -> "Settings":
+        """Read the environment, mounted secrets and the dotenv file (environment first).
+
+        Raises StartupError with one line per wrong setting; values are never quoted, they may be secrets.
+        """
+        env_file = env_file or Path(os.environ.get("FRESHET_ENV_FILE", LOCAL_ENV_FILE))
+        secrets_dir = secrets_dir or _path(os.environ.get("FRESHET_SECRETS_DIR"))
+        try:
+            return cls(_env_file=env_file, _secrets_dir=secrets_dir)  # type: ignore[call-arg]
+        except ValidationError as error:
+            lines = [f"FRESHET_{'__'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
+            raise StartupError("settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings), dotenv_settings  # type: ignore[arg-type]
+
+
+def _path(value: str | None) -> Path | None:
+    return Path(value) if value else None
+
+
+def kafka_client_config(kafka: Kafka) -> dict[str, Any]:
+    """The librdkafka configuration for these settings."""
+    config: dict[str, Any] = {
+        "bootstrap.servers": kafka.bootstrap_servers,
+        "security.protocol": kafka.security_protocol,
+    }
+    if kafka.security_protocol.startswith("SASL"):
+        config |= {
+            "sasl.mechanism": kafka.sasl_mechanism,
+            "sasl.username": kafka.username,
+            "sasl.password": kafka.password.get_secret_value(),
+        }
+    for name, path in (
+        ("ssl.ca.location", kafka.ca_file),
+        ("ssl.certificate.location", kafka.cert_file),
+        ("ssl.key.location", kafka.key_file),
+    ):
+        if path:
+            config[name] = str(path)
+    return config

@@ -1,0 +1,69 @@
+"""The topics table: each topic is declared once, with who writes it, who reads it and how long it is kept."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from schemas.records import Format, Signal
+
+DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Input:
+    """An input topic. Names are the user's own; the format is sniffed for each message when `auto`."""
+
+    topic: str
+    signal: Signal
+    format: Format = Format.AUTO
+    cluster: str = ""  # used where the shipper does not say which cluster it runs in
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Topic:
+    """A topic that `python -m streams topics create` makes and `topics verify` checks."""
+
+    name: str
+    partitions: int
+    purpose: str
+    config: dict[str, str] = field(default_factory=dict)
+
+
+DEFAULT_INPUTS: Final = (
+    Input(topic="logs", signal=Signal.LOG),
+    Input(topic="metrics", signal=Signal.METRIC),
+    Input(topic="k8s-events", signal=Signal.EVENT),
+    Input(topic="alerts", signal=Signal.ALERT),
+)
+RUNBOOKS: Final = "freshet.runbooks.v1"
+DEAD_LETTERS: Final = "freshet.dead-letters.v1"
+
+
+def topics_table(
+    inputs: tuple[Input, ...], *, partitions: int, retention_ms: int, runbooks: str, dead_letters: str
+) -> tuple[Topic, ...]:
+    """Every topic that the product needs, inputs first. `retention_ms` is for the inputs; -1 keeps for ever."""
+    telemetry = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "max.message.bytes": "16777216"}
+    return (
+        *(
+            Topic(name=i.topic, partitions=partitions, purpose=f"{i.signal} telemetry ({i.format})", config=telemetry)
+            for i in inputs
+        ),
+        Topic(
+            name=runbooks,
+            # Fixed for good: a compacted topic that gains partitions loses the order of a key.
+            partitions=3,
+            purpose="runbooks: key = path, value = Markdown, null = deleted",
+            config={
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.1",
+                "delete.retention.ms": str(7 * DAY_MS),
+                "segment.ms": str(DAY_MS),
+            },
+        ),
+        Topic(
+            name=dead_letters,
+            partitions=3,
+            purpose="rejected records: original bytes, reason in the headers; restrict who may read it",
+            config={"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": "17825792"},
+        ),
+    )
