@@ -1,0 +1,1 @@
+"""Raw bytes -> documents: the pure steps of ingestion, and its two edges (embedder, index client)."""
