@@ -1,0 +1,54 @@
+"""Dead letters: what could not be used, with the reason in Kafka Connect's header names, so that its tools read ours.
+
+Key, value, timestamp and headers of the source message stay as they were. Ours come last: where a header of the same
+name was there before (a forgery, or a letter that was rejected once more), a reader takes the last one.
+"""
+
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.records import Message
+
+# org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter names all of these but `index` and `topic.id`.
+PREFIX: Final = "__connect.errors."
+TOPIC: Final = f"{PREFIX}topic"
+PARTITION: Final = f"{PREFIX}partition"
+OFFSET: Final = f"{PREFIX}offset"
+APPLICATION: Final = f"{PREFIX}connector.name"
+WORKER: Final = f"{PREFIX}task.id"
+STAGE: Final = f"{PREFIX}stage"
+REASON: Final = f"{PREFIX}exception.message"
+INDEX: Final = f"{PREFIX}index"
+TOPIC_ID: Final = f"{PREFIX}topic.id"
+CUT_FROM: Final = f"{PREFIX}value.cut.from"  # original size in bytes, where the letter itself was too large for Kafka
+
+REASON_CHARS: Final = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeadLetter:
+    """One rejected record; a message with several bad records makes several letters. `reason` holds no payload."""
+
+    message: Message
+    index: int
+    reason: str
+    stage: str
+
+    def headers(self, app: str, worker: str) -> list[tuple[str, bytes | None]]:
+        """The source message's headers, then ours."""
+        source = self.message
+        ours = {
+            TOPIC: source.topic,
+            TOPIC_ID: source.topic_id,
+            PARTITION: str(source.partition),
+            OFFSET: str(source.offset),
+            INDEX: str(self.index),
+            APPLICATION: app,
+            WORKER: worker,
+            STAGE: self.stage.upper(),
+            REASON: self.reason[:REASON_CHARS],
+        }
+        return [
+            *source.headers,
+            *((name, text.encode(errors="replace")) for name, text in ours.items()),
+        ]

@@ -1,0 +1,112 @@
+"""Every Prometheus metric, declared once: name, kind, help and labels. Processes make instruments from these."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """Labels have few values each: no pod names, no free text."""
+
+    name: str
+    kind: Literal["counter", "gauge", "histogram"]
+    help: str
+    labels: tuple[str, ...] = ()
+    buckets: tuple[float, ...] = ()  # upper bounds, histograms only
+
+
+_SECONDS: Final = (
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.0,
+    3.0,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+    300.0,
+    3600.0,
+)
+
+WORKER_MESSAGES: Final = Metric(
+    name="freshet_worker_messages",
+    kind="counter",
+    help="Kafka messages folded.",
+    labels=("topic", "signal"),
+)
+WORKER_RECORDS: Final = Metric(
+    name="freshet_worker_records",
+    kind="counter",
+    help="Records folded, rejected ones included.",
+    labels=("topic", "signal"),
+)
+WORKER_BYTES: Final = Metric(
+    name="freshet_worker_bytes",
+    kind="counter",
+    help="Bytes of the values of folded messages.",
+    labels=("topic",),
+)
+DEAD_LETTERS: Final = Metric(
+    name="freshet_worker_dead_letters",
+    kind="counter",
+    help="Records sent to the dead-letter topic and confirmed by Kafka.",
+    labels=("topic", "stage"),
+)
+FILTERED: Final = Metric(
+    name="freshet_worker_filtered",
+    kind="counter",
+    help="Records dropped by a named rule.",
+    labels=("rule",),
+)
+FLUSH_SECONDS: Final = Metric(
+    name="freshet_worker_flush_seconds",
+    kind="histogram",
+    help="Time from the start of a flush until everything in it is durable.",
+    buckets=_SECONDS,
+)
+FRESHNESS_SECONDS: Final = Metric(
+    name="freshet_worker_freshness_seconds",
+    kind="histogram",
+    help="Age of the oldest record of a chunk (by its Kafka timestamp) when the chunk became durable in the index.",
+    labels=("signal",),
+    buckets=_SECONDS,
+)
+PENDING_CHUNKS: Final = Metric(
+    name="freshet_worker_pending_chunks",
+    kind="gauge",
+    help="Chunks that are folded but not yet acknowledged.",
+)
+PAUSED: Final = Metric(
+    name="freshet_worker_paused",
+    kind="gauge",
+    help="1 while the worker waits for a service and acknowledges nothing; the log says why.",
+    labels=("service",),
+)
+LAG: Final = Metric(
+    name="freshet_worker_lag",
+    kind="gauge",
+    help="Records between the committed offset and the end of a partition that this worker owns.",
+    labels=("topic", "partition"),
+)
+HOUSEKEEPING_FAILURES: Final = Metric(
+    name="freshet_worker_housekeeping_failures",
+    kind="counter",
+    help="Times that work off the acknowledgement path (vectors, watermarks) was put off because a service was away.",
+)
+
+WORKER_METRICS: Final = (
+    WORKER_MESSAGES,
+    WORKER_RECORDS,
+    WORKER_BYTES,
+    DEAD_LETTERS,
+    FILTERED,
+    FLUSH_SECONDS,
+    FRESHNESS_SECONDS,
+    PENDING_CHUNKS,
+    PAUSED,
+    LAG,
+    HOUSEKEEPING_FAILURES,
+)
