@@ -1,0 +1,1 @@
+"""Running the product: local services, images, charts. May import everything; nothing imports it."""
