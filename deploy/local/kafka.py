@@ -10,9 +10,7 @@ from deploy.local import artifacts
 from deploy.local.processes import Command
 from deploy.local.service import Service, Site, accepts
 
-CLUSTER_ID: Final = (
-    "ZnJlc2hldC1sb2NhbC0wMQ"  # base64 of sixteen bytes: freshet-local-01
-)
+CLUSTER_ID: Final = "ZnJlc2hldC1sb2NhbC0wMQ"  # base64 of sixteen bytes: freshet-local-01
 MAX_MESSAGE_BYTES: Final = 16_777_216  # a 10 MB line must pass
 PROPERTIES: Final = """\
 process.roles=broker,controller
@@ -39,6 +37,9 @@ log.cleaner.dedupe.buffer.size=2097152
 message.max.bytes={message}
 replica.fetch.max.bytes={message}
 replica.fetch.response.max.bytes={message}
+# A killed broker may come back only when its old session has ended (9 s by default).
+broker.session.timeout.ms=4000
+broker.heartbeat.interval.ms=500
 # Recorded telemetry of past years must not vanish: record times, not the clock, would decide.
 log.retention.ms=-1
 """
@@ -57,16 +58,9 @@ appender.console.layout.pattern = %d{ISO8601} %-5p %c{1} %m%n
 def _commands(site: Site) -> list[Command]:
     java, home = site.java(), site.install(artifacts.KAFKA)
     site.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    disk, settings, logging = (
-        site.folder / name
-        for name in ("disk", "server.properties", "log4j2.properties")
-    )
+    disk, settings, logging = (site.folder / name for name in ("disk", "server.properties", "log4j2.properties"))
     port, controller = site.ports["client"], site.ports["controller"]
-    settings.write_text(
-        PROPERTIES.format(
-            port=port, controller=controller, disk=disk, message=MAX_MESSAGE_BYTES
-        )
-    )
+    settings.write_text(PROPERTIES.format(port=port, controller=controller, disk=disk, message=MAX_MESSAGE_BYTES))
     logging.write_text(LOGGING)
     run = [java.binary, f"-Dlog4j2.configurationFile={logging}", "-cp", f"{home}/*"]
     tool = [

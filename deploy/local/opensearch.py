@@ -43,20 +43,14 @@ def _commands(site: Site) -> list[Command]:
     config = folder / "config"
     shutil.rmtree(config, ignore_errors=True)
     shutil.copytree(home / "config", config)
-    (config / "opensearch.yml").write_text(
-        SETTINGS.format(port=site.ports["client"], folder=folder)
-    )
+    (config / "opensearch.yml").write_text(SETTINGS.format(port=site.ports["client"], folder=folder))
     (config / "log4j2.properties").write_text(LOGGING)
     options = (home / "config" / "jvm.options").read_text()
     # The distribution is shared and read only, so relative paths in it cannot be written; nobody reads the GC log.
-    options = re.sub(r"(?m)^.*-Xlog:gc.*$", "", options).replace(
-        "=logs/", f"={folder}/logs/"
-    )
+    options = re.sub(r"(?m)^.*-Xlog:gc.*$", "", options).replace("=logs/", f"={folder}/logs/")
     options = options.replace("HeapDumpPath=data", f"HeapDumpPath={folder}/logs")
-    if (
-        not java.vector
-    ):  # a JRE made by jlink may lack the module, and then the JVM would not start
-        options = options.replace(VECTOR_MODULE, f"# {VECTOR_MODULE}")
+    if not java.vector:  # a JRE made by jlink may lack the module, and then the JVM would not start
+        options = re.sub(rf"(?m)^(.*{VECTOR_MODULE}.*)$", r"# \1", options)
     (config / "jvm.options").write_text(options)
     for name in ("disk", "logs", "tmp"):
         (folder / name).mkdir(exist_ok=True)
@@ -87,9 +81,7 @@ def _commands(site: Site) -> list[Command]:
 
 def _answers(port: int) -> bool:
     try:
-        reply = httpx.get(
-            f"http://127.0.0.1:{port}/_cluster/health", timeout=5, trust_env=False
-        )
+        reply = httpx.get(f"http://127.0.0.1:{port}/_cluster/health", timeout=5, trust_env=False)
     except httpx.TransportError:
         return False
     return reply.status_code == 200 and reply.json()["status"] in ("green", "yellow")

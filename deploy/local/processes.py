@@ -122,12 +122,10 @@ def _leads_session(pid: int) -> bool:
 def stop(state: Path, names: set[str] | None = None, *, grace_s: float) -> list[str]:
     """TERM, then KILL after `grace_s`, until none of them is left; returns the names that ran. 0 kills at once."""
     stopped: set[str] = set()
-    while pids := {
-        pid: name
-        for name, found in running(state).items()
-        for pid in found
-        if not names or name in names
-    }:
+    absent = 0
+    while absent < 2:  # looked for twice: between fork and exec a process shows neither environment nor arguments
+        pids = {pid: name for name, found in running(state).items() for pid in found if not names or name in names}
+        absent = 0 if pids else absent + 1
         stopped.update(pids.values())
         if grace_s > 0:
             _signal_and_wait(pids, signal.SIGTERM, grace_s)
@@ -141,9 +139,7 @@ def send(state: Path, name: str, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _signal_and_wait(
-    pids: Mapping[int, str], number: signal.Signals, patience_s: float
-) -> None:
+def _signal_and_wait(pids: Mapping[int, str], number: signal.Signals, patience_s: float) -> None:
     deadline = time.monotonic() + patience_s
     watched = []
     for pid in pids:
@@ -169,11 +165,5 @@ def wait_for_end(descriptor: int, patience_s: float | None = None) -> None:
 
 def resident_mb(pids: Sequence[int]) -> int:
     """Resident memory of these processes together."""
-    lines = (
-        line
-        for pid in pids
-        for line in _read(PROC / str(pid) / "status").decode().splitlines()
-    )
-    return (
-        sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) // 1024
-    )
+    lines = (line for pid in pids for line in _read(PROC / str(pid) / "status").decode().splitlines())
+    return sum(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) // 1024

@@ -29,20 +29,14 @@ def _commands(site: Site) -> list[Command]:
     site.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     settings = site.folder / "redis.conf"
     settings.write_text(SETTINGS.format(port=site.ports["client"], folder=site.folder))
-    return [
-        Command(
-            name=site.name, argv=[server, str(settings)], cwd=site.folder, log=site.log
-        )
-    ]
+    return [Command(name=site.name, argv=[server, str(settings)], cwd=site.folder, log=site.log)]
 
 
 def _answers(port: int) -> bool:
     try:
         with socket.create_connection(("127.0.0.1", port), timeout=2) as connection:
             connection.sendall(b"PING\r\n")
-            return connection.recv(64).startswith(
-                b"+PONG"
-            )  # while it loads its file it says -LOADING
+            return connection.recv(64).startswith(b"+PONG")  # while it loads its file it says -LOADING
     except OSError:
         return False
 

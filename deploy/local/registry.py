@@ -16,7 +16,9 @@ def _commands(site: Site) -> list[Command]:
     settings = (
         "-Dquarkus.http.host=127.0.0.1",
         f"-Dquarkus.http.port={site.ports['client']}",
-        f"-Dregistry.datasource.url=jdbc:h2:file:{site.folder}/schemas",
+        f"-DREGISTRY_DATASOURCE_URL=jdbc:h2:file:{site.folder}/schemas",
+        "-Dquarkus.datasource.jdbc.initial-size=2",
+        "-Dquarkus.datasource.jdbc.min-size=2",
     )
     argv = [java.binary, "-Xms64m", "-Xmx384m", *settings, "-jar", str(jar)]
     return [Command(name=site.name, argv=argv, cwd=site.folder, log=site.log)]
@@ -28,12 +30,7 @@ def _address(port: int) -> str:
 
 def _answers(port: int) -> bool:
     try:
-        return (
-            httpx.get(
-                f"{_address(port)}/subjects", timeout=5, trust_env=False
-            ).status_code
-            == 200
-        )
+        return httpx.get(f"{_address(port)}/subjects", timeout=5, trust_env=False).status_code == 200
     except httpx.TransportError:
         return False
 

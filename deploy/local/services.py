@@ -33,12 +33,10 @@ from deploy.local.service import Service, Site, accepts, is_free, log_of
 from deploy.local.stack import Stack
 from schemas.errors import StartupError
 
-SERVICES: Final = {
-    s.name: s
-    for s in (kafka.SERVICE, opensearch.SERVICE, redis.SERVICE, registry.SERVICE)
-}
+SERVICES: Final = {s.name: s for s in (kafka.SERVICE, opensearch.SERVICE, redis.SERVICE, registry.SERVICE)}
 GRACE_S: Final = 20.0
 POLL_S: Final = 0.1
+CHECKOUT: Final = Path(__file__).parents[2]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,9 +93,7 @@ def up(
     state, cache = state.resolve(), cache.expanduser().resolve()
     unknown = set(only) - SERVICES.keys()
     if unknown:
-        raise StartupError(
-            f"no such service: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}"
-        )
+        raise StartupError(f"no such service: {', '.join(sorted(unknown))}; there are {', '.join(SERVICES)}")
     (state / "logs").mkdir(parents=True, exist_ok=True)
     state.chmod(0o711)  # an unprivileged service walks through it to its own folder
     with held(state / "lock"):
@@ -112,11 +108,7 @@ def up(
         )
         stack.save(state, now)
         with ThreadPoolExecutor(len(SERVICES)) as pool:
-            futures = [
-                pool.submit(_bring_up, state, now, SERVICES[name], report)
-                for name in SERVICES
-                if name in only
-            ]
+            futures = [pool.submit(_bring_up, state, now, SERVICES[name], report) for name in SERVICES if name in only]
         artifacts.tidy(cache)
         for future in futures:
             future.result()
@@ -176,13 +168,7 @@ def status(state: Path) -> list[Status]:
         if ports is None:
             continue
         pids = found.get(service.name, [])
-        running = (
-            "running"
-            if pids and accepts(ports["client"])
-            else "starting"
-            if pids
-            else "stopped"
-        )
+        running = "running" if pids and accepts(ports["client"]) else "starting" if pids else "stopped"
         rows.append(
             Status(
                 name=service.name,
@@ -197,9 +183,7 @@ def status(state: Path) -> list[Status]:
 
 
 def _endpoints(state: Path) -> Endpoints:
-    return Endpoints(
-        **{row.name: row.address for row in status(state) if row.state != "stopped"}
-    )
+    return Endpoints(**{row.name: row.address for row in status(state) if row.state != "stopped"})
 
 
 def _bring_up(state: Path, known: Stack, service: Service, report: Report) -> str:
@@ -227,9 +211,7 @@ def _bring_up(state: Path, known: Stack, service: Service, report: Report) -> st
     )
 
 
-def _start(
-    state: Path, known: Stack, service: Service, ports: dict[str, int], report: Report
-) -> dict[str, int]:
+def _start(state: Path, known: Stack, service: Service, ports: dict[str, int], report: Report) -> dict[str, int]:
     """Start the process, on these ports where they are still free; returns the ports."""
     ports = stack.choose_ports(state, service, ports)
     site = Site(
@@ -246,9 +228,7 @@ def _start(
     for command in preparing:
         report(service.name, "preparing")
         if not processes.run_to_end(state, command):
-            raise StartupError(
-                f"{service.name} could not be prepared: {_last_words(site.log)} (log: {site.log})"
-            )
+            raise StartupError(f"{service.name} could not be prepared: {_last_words(site.log)} (log: {site.log})")
     report(service.name, "starting")
     processes.spawn(state, last)
     return ports
@@ -274,25 +254,14 @@ def _wait(state: Path, service: Service, port: int) -> bool:
 
 def _last_words(log: Path) -> str:
     """The last line of a log that looks like a reason, else its last line."""
-    lines = (
-        log.read_bytes()[-20_000:].decode(errors="replace").splitlines()
-        if log.is_file()
-        else []
-    )
-    reasons = [
-        line
-        for line in lines
-        if any(word in line for word in ("ERROR", "FATAL", "Exception", "error"))
-    ]
-    return (
-        reasons or [line for line in lines if line.strip()] or ["its log is empty"]
-    )[-1].strip()[:300]
+    lines = log.read_bytes()[-20_000:].decode(errors="replace").splitlines() if log.is_file() else []
+    reasons = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "error"))]
+    return (reasons or [line for line in lines if line.strip()] or ["its log is empty"])[-1].strip()[:300]
 
 
 def _spawn_watchdog(state: Path, pid: int) -> None:
+    name = f"watchdog-{pid}"
+    if name in processes.running(state):
+        return
     argv = [sys.executable, "-m", "deploy.local.watchdog", str(state), str(pid)]
-    root = Path(__file__).parents[2]
-    processes.spawn(
-        state,
-        Command(name="watchdog", argv=argv, cwd=root, log=log_of(state, "watchdog")),
-    )
+    processes.spawn(state, Command(name=name, argv=argv, cwd=CHECKOUT, log=log_of(state, "watchdog")))

@@ -44,21 +44,14 @@ def remember_ports(state: Path, name: str, ports: dict[str, int]) -> None:
             save(state, replace(stack, ports={**stack.ports, name: ports}))
 
 
-def choose_ports(
-    state: Path, service: Service, known: dict[str, int]
-) -> dict[str, int]:
+def choose_ports(state: Path, service: Service, known: dict[str, int]) -> dict[str, int]:
     """Free ports, the known ones if possible; the first guess depends on the directory, so two stacks rarely meet."""
     chosen: dict[str, int] = {}
     for index, role in enumerate(service.ports):
         guess = zlib.crc32(f"{service.name}:{index}@{state}".encode()) % len(PORT_RANGE)
-        candidates = (
-            PORT_RANGE[(guess + step) % len(PORT_RANGE)]
-            for step in range(len(PORT_RANGE))
-        )
+        candidates = (PORT_RANGE[(guess + step) % len(PORT_RANGE)] for step in range(len(PORT_RANGE)))
         wanted = itertools.chain([known[role]] if role in known else [], candidates)
-        chosen[role] = next(
-            port for port in wanted if port not in chosen.values() and is_free(port)
-        )
+        chosen[role] = next(port for port in wanted if port not in chosen.values() and is_free(port))
     return chosen
 
 
