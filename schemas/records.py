@@ -59,7 +59,13 @@ class Coordinates:
     index: int = 0
 
     def __str__(self) -> str:
-        return f"{self.topic}/{self.partition}/{self.offset}/{self.index}"
+        return f"{self.topic}/{self.topic_id}/{self.partition}/{self.offset}/{self.index}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Coordinates":
+        """The inverse of `str`; raises ValueError. Topic names and ids hold no slash."""
+        topic, topic_id, partition, offset, index = text.split("/")
+        return cls(topic, topic_id, int(partition), int(offset), int(index))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

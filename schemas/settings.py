@@ -198,7 +198,7 @@ class Settings(BaseSettings):
         env_file = env_file or Path(os.environ.get("FRESHET_ENV_FILE", LOCAL_ENV_FILE))
         secrets_dir = secrets_dir or _path(os.environ.get("FRESHET_SECRETS_DIR"))
         try:
-            return cls(_env_file=env_file, _secrets_dir=secrets_dir)  # type: ignore[call-arg]
+            return cls(_env_file=env_file, _secrets_dir=secrets_dir)
         except ValidationError as error:
             lines = [f"FRESHET_{'__'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors()]
             raise StartupError("settings are wrong:\n  " + "\n  ".join(lines)) from None
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings), dotenv_settings  # type: ignore[arg-type]
+        return init_settings, env_settings, NestedSecretsSettingsSource(file_secret_settings), dotenv_settings
 
 
 def _path(value: str | None) -> Path | None:

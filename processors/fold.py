@@ -1,0 +1,139 @@
+"""Folding: many records become few documents, counted by slices. Pure and in memory; `sink.py` writes the result."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from schemas.documents import Target, slice_key
+from schemas.records import Coordinates, Message, Resource
+
+EXEMPLARS: Final = 3  # the k smallest by hash, kept beside the first and the last
+IDENTIFIERS: Final = 16
+OBSERVATIONS: Final = 60
+POINTS: Final = 60  # one a minute: an hour's document is bounded by nature
+PRUNE_AT: Final = 64  # pending exemplars of one document before they are cut down, so that memory stays bounded
+
+
+class Slice(NamedTuple):
+    """Exact count of a document's records from the start of a block of offsets up to and including `mark`."""
+
+    mark: int
+    records: int
+
+
+class Spot(NamedTuple):
+    """Where in a slice a record lies."""
+
+    offset: int
+    nth: int
+
+
+def advance(stored: Slice | None, spots: Iterable[Spot]) -> Slice | None:
+    """The slice after these records. Those at or below the mark are counted already; None: there is nothing at all."""
+    mark, records = stored or Slice(-1, 0)
+    fresh = {spot for spot in spots if spot.offset > mark}  # a set: one flush may have been handed a chunk twice
+    return Slice(max(fresh).offset, records + len(fresh)) if fresh else stored
+
+
+@dataclass(slots=True)
+class Change:
+    """What one flush knows about one document: its immutable fields, and the delta to join."""
+
+    target: Target
+    fixed: Mapping[str, Any]
+    counted: bool  # by slices; other documents are counted in a tally
+    spots: dict[str, list[Spot]] = field(default_factory=dict)  # slice key -> records
+    first_ms: int | None = None
+    last_ms: int | None = None
+    clamped: bool = False
+    exemplars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    identifiers: set[str] = field(default_factory=set)
+    delta: dict[str, Any] = field(default_factory=dict)  # state parts: max, items, latest
+
+    def add(self, at: Coordinates, time_ms: int, *, clamped: bool) -> None:
+        key = slice_key(at.topic_id, at.partition, at.offset)
+        self.spots.setdefault(key, []).append(Spot(at.offset, at.index))
+        if self.first_ms is None or time_ms < self.first_ms:
+            self.first_ms = time_ms
+        if self.last_ms is None or time_ms > self.last_ms:
+            self.last_ms = time_ms
+        self.clamped = self.clamped or clamped
+
+
+class SourceKey(NamedTuple):
+    """The unit of freshness, silence and coverage."""
+
+    topic: str
+    cluster: str
+    namespace: str
+    workload: str
+
+
+@dataclass(slots=True)
+class PartitionProgress:
+    """Newest event time and highest offset of one partition in this fold."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
+    newest_ms: int
+
+
+@dataclass(slots=True)
+class Fold:
+    """Changes since the last flush, by document. Not safe for two writers at once."""
+
+    changes: dict[Target, Change] = field(default_factory=dict)
+    patterns: dict[Target, Mapping[str, Any]] = field(default_factory=dict)  # immutable: created, never updated
+    sources: dict[SourceKey, int] = field(default_factory=dict)  # newest event time, epoch ms
+    partitions: dict[tuple[str, int], PartitionProgress] = field(default_factory=dict)  # by topic id and partition
+    messages: list[Message] = field(default_factory=list)  # for the dead letters of documents that are rejected
+    records: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.messages)
+
+    def __iter__(self) -> Iterator[Change]:
+        return iter(self.changes.values())
+
+    def change(self, target: Target, fixed: Mapping[str, Any], *, counted: bool) -> Change:
+        """The pending change of a document; `fixed` is used the first time only (it is the same every time)."""
+        found = self.changes.get(target)
+        if found is None:
+            found = self.changes[target] = Change(target, fixed, counted)
+        return found
+
+    def note(self, at: Coordinates, resource: Resource | None, time_ms: int) -> None:
+        """Account for one record: the totals from which freshness is told."""
+        self.records += 1
+        progress = self.partitions.get((at.topic_id, at.partition))
+        if progress is None:
+            progress = PartitionProgress(at.topic, at.topic_id, at.partition, at.offset, time_ms)
+            self.partitions[at.topic_id, at.partition] = progress
+        progress.offset = max(progress.offset, at.offset)
+        progress.newest_ms = max(progress.newest_ms, time_ms)
+        if resource is not None:
+            source = SourceKey(at.topic, resource.cluster, resource.namespace, resource.workload)
+            self.sources[source] = max(self.sources.get(source, 0), time_ms)
+
+
+def prune(exemplars: dict[str, dict[str, Any]], limit: int = EXEMPLARS) -> dict[str, dict[str, Any]]:
+    """The first, the last and the `limit` smallest by hash: what the join would keep of these anyway."""
+    by_time = sorted(exemplars.values(), key=lambda e: (e["t"], e["at"]))
+    smallest = sorted(by_time, key=lambda e: (e["h"], e["at"]))[:limit]
+    return {e["at"]: e for e in (by_time[0], by_time[-1], *smallest)}
+
+
+def delta_of(change: Change, slices: Mapping[str, Slice]) -> dict[str, Any]:
+    """The parameters of the merge script for a change whose slices have been made whole."""
+    delta: dict[str, Any] = dict(change.delta)
+    if slices:
+        delta["slices"] = {key: list(value) for key, value in slices.items()}
+    if change.first_ms is not None:
+        delta |= {"first_ms": change.first_ms, "last_ms": change.last_ms, "clamped": change.clamped}
+    if change.exemplars:
+        delta |= {"exemplars": list(prune(change.exemplars).values()), "exemplar_limit": EXEMPLARS}
+    if change.identifiers:
+        delta |= {"identifiers": sorted(change.identifiers), "identifier_limit": IDENTIFIERS}
+    return delta

@@ -1,0 +1,258 @@
+"""The edge to OpenSearch: install templates, read slices back, send bulk requests. `FakeIndex` ships beside it.
+
+Neither waits nor retries: one call, one answer or one error. Patience is in `writer.py`.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
+
+import orjson
+from opensearchpy import OpenSearch
+from opensearchpy.exceptions import ConnectionError as SearchConnectionError
+from opensearchpy.exceptions import TransportError
+
+from processors.fold import Slice
+from processors.merge import MERGE_SOURCE, join
+from processors.outcomes import item_outcome
+from schemas import documents
+from schemas.documents import DAILY_KINDS, STATIC_KINDS, Names, Target
+from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.settings import OpenSearch as OpenSearchSettings
+
+EXISTS: Final = "resource_already_exists_exception"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Write:
+    """One document to write: created once and for all, or joined with what is there."""
+
+    target: Target
+    fixed: Mapping[str, Any]
+    delta: Mapping[str, Any] | None  # None: create
+
+    @property
+    def create(self) -> bool:
+        return self.delta is None
+
+
+@dataclass(frozen=True, slots=True)
+class ItemOutcome:
+    status: int
+    reason: str = ""
+
+
+class Index(Protocol):
+    """Reads and writes documents. Every call may block and raises SinkUnavailable or SinkMisconfigured."""
+
+    def ensure_days(self, targets: Sequence[Target]) -> None:
+        """Make the indices of these targets where they are missing."""
+
+    def forget_days(self) -> None:
+        """Look again which indices exist: one that was written to has gone."""
+
+    def slices(self, targets: Sequence[Target]) -> dict[Target, dict[str, Slice]]:
+        """Stored slices by document, read in real time (not as of the last refresh); missing documents are left out."""
+
+    def bulk(self, writes: Sequence[Write]) -> list[ItemOutcome] | None:
+        """One bulk request: an outcome per write in order; None when the answer does not match the question."""
+
+
+def connect(settings: OpenSearchSettings) -> OpenSearch:
+    """A client that does not retry by itself; nothing is sent yet."""
+    options: dict[str, Any] = {}
+    if settings.username:
+        options["http_auth"] = (settings.username, settings.password.get_secret_value())
+    if settings.ca_file:
+        options["ca_certs"] = str(settings.ca_file)
+    if settings.url.scheme == "https":
+        options |= {"verify_certs": settings.verify_certs, "ssl_show_warn": False}
+    return OpenSearch(str(settings.url), max_retries=0, timeout=settings.timeout_s, http_compress=False, **options)
+
+
+class OpenSearchIndex:
+    """The real thing."""
+
+    def __init__(self, client: OpenSearch, names: Names, settings: OpenSearchSettings, dimensions: int) -> None:
+        self._client, self.names, self._settings, self._dimensions = client, names, settings, dimensions
+        self._known: set[str] = set()
+
+    def install(self) -> None:
+        """Put the merge script, the rank-fusion pipeline and the index templates; make the undated indices."""
+        self._call("PUT", f"/_scripts/{self.names.script}", {"script": {"lang": "painless", "source": MERGE_SOURCE}})
+        # Reciprocal rank fusion with rank constant 60: Cormack, Clarke and Buettcher, SIGIR 2009.
+        fusion = {"score-ranker-processor": {"combination": {"technique": "rrf", "rank_constant": 60}}}
+        self._call("PUT", f"/_search/pipeline/{self.names.pipeline}", {"phase_results_processors": [fusion]})
+        for kind in (*DAILY_KINDS, *STATIC_KINDS):
+            name = f"{self.names.prefix}-{kind}-{self.names.generation}"
+            template = {
+                "index_patterns": [f"{name}-*" if kind in DAILY_KINDS else name],
+                "priority": 500,
+                "template": {
+                    "aliases": {self.names.alias(kind): {}},
+                    "settings": documents.settings(
+                        kind,
+                        shards=self._settings.shards,
+                        replicas=self._settings.replicas,
+                        refresh_interval_s=self._settings.refresh_interval_s,
+                        pipeline=self.names.pipeline,
+                    ),
+                    "mappings": documents.mappings(
+                        kind, dimensions=self._dimensions, knn_engine=self._settings.knn_engine
+                    ),
+                },
+            }
+            self._call("PUT", f"/_index_template/{name}", template)
+        self.ensure_days([Target(kind, "", "") for kind in STATIC_KINDS])
+
+    def ensure_days(self, targets: Sequence[Target]) -> None:
+        for name in sorted({self.names.index(target) for target in targets} - self._known):
+            try:
+                self._call("PUT", f"/{name}")
+            except _Refused as refused:
+                if EXISTS not in refused.reason:
+                    raise SinkMisconfigured(f"OpenSearch refused to create index {name}: {refused.reason}") from None
+            self._known.add(name)
+
+    def forget_days(self) -> None:
+        """Look again which indices exist: one that was written to has gone."""
+        self._known.clear()
+
+    def slices(self, targets: Sequence[Target]) -> dict[Target, dict[str, Slice]]:
+        docs = [{"_index": self.names.index(t), "_id": t.id, "_source": ["slices"]} for t in targets]
+        answer = self._call("POST", "/_mget", {"docs": docs})
+        found = {}
+        for target, doc in zip(targets, answer["docs"], strict=True):
+            if doc.get("found"):
+                stored = doc["_source"].get("slices") or {}
+                found[target] = {key: Slice(mark, records) for key, (mark, records) in stored.items()}
+            elif "error" in doc and "index_not_found" not in str(doc["error"]):
+                raise SinkUnavailable(f"OpenSearch could not read {doc['_index']}: {str(doc['error'])[:200]}")
+        return found
+
+    def bulk(self, writes: Sequence[Write]) -> list[ItemOutcome] | None:
+        body = b"".join(self.encode(write) for write in writes)
+        answer = self._call("POST", "/_bulk", body)
+        items = answer.get("items") if isinstance(answer, dict) else None
+        if not isinstance(items, list) or len(items) != len(writes):
+            return None
+        outcomes = []
+        for write, item in zip(writes, items, strict=True):
+            read = item_outcome(item)
+            if read is None or read[0] != write.target.id:
+                return None
+            outcomes.append(ItemOutcome(*read[1:]))
+        return outcomes
+
+    def encode(self, write: Write) -> bytes:
+        """The two lines of one bulk item."""
+        place = {"_index": self.names.index(write.target), "_id": write.target.id}
+        if write.delta is None:
+            return b"%b\n%b\n" % (orjson.dumps({"create": place}), orjson.dumps(write.fixed))
+        body = {
+            "scripted_upsert": True,
+            "script": {"id": self.names.script, "params": {"delta": write.delta}},
+            "upsert": write.fixed,
+        }
+        return b"%b\n%b\n" % (orjson.dumps({"update": place}), orjson.dumps(body))
+
+    def live(self, alias: str) -> dict[str, dict[str, str]]:
+        """Every generation that an installation holds, with what it is made of."""
+        self._call("POST", f"/{alias}/_refresh")
+        hits = self._call("POST", f"/{alias}/_search", {"size": 100, "query": {"match_all": {}}})["hits"]["hits"]
+        return {hit["_source"]["generation"]: hit["_source"]["parts"] for hit in hits}
+
+    def without_vector(self, size: int) -> dict[Target, str]:
+        """Patterns that still miss their vector, with the text to embed."""
+        query = {"bool": {"must_not": {"exists": {"field": "vector"}}}}
+        body = {"size": size, "query": query, "_source": ["template"]}
+        path = f"/{self.names.pattern('patterns')}/_search?search_pipeline=_none&allow_no_indices=true"
+        hits = self._call("POST", path, body)["hits"]["hits"]
+        return {
+            Target("patterns", hit["_index"].rsplit("-", 1)[1], hit["_id"]): hit["_source"]["template"] for hit in hits
+        }
+
+    def set_vectors(self, vectors: Mapping[Target, Sequence[float]]) -> None:
+        """Add a vector to patterns that exist; one that has been expired meanwhile is left alone."""
+        lines = []
+        for target, vector in vectors.items():
+            place = {"update": {"_index": self.names.index(target), "_id": target.id}}
+            lines.append(b"%b\n%b\n" % (orjson.dumps(place), orjson.dumps({"doc": {"vector": list(vector)}})))
+        answer = self._call("POST", "/_bulk", b"".join(lines))
+        failed = [outcome[1] for item in answer["items"] if (outcome := item_outcome(item)) and outcome[1] >= 429]
+        if failed:
+            raise SinkUnavailable(f"OpenSearch did not take {len(failed)} vectors (status {failed[0]})")
+
+    def request(self, method: str, path: str, body: Any = None) -> Any:
+        """Any other call, with the same errors. Raises SinkMisconfigured where OpenSearch says that we are wrong."""
+        try:
+            return self._call(method, path, body)
+        except _Refused as refused:
+            raise SinkMisconfigured(f"OpenSearch refused {method} {path}: {refused.reason}") from None
+
+    def _call(self, method: str, path: str, body: Any = None) -> Any:
+        try:
+            return self._client.transport.perform_request(
+                method, path, body=body if body is None or isinstance(body, bytes) else orjson.dumps(body),
+                headers={"content-type": "application/x-ndjson" if path == "/_bulk" else "application/json"},
+            )  # fmt: skip
+        except SearchConnectionError as error:
+            raise SinkUnavailable(
+                f"OpenSearch at {self._settings.url} does not answer ({type(error).__name__})"
+            ) from None
+        except TransportError as error:
+            status = error.status_code if isinstance(error.status_code, int) else 0
+            reason = str(error.error)
+            if status in (401, 403):
+                raise SinkMisconfigured(f"OpenSearch at {self._settings.url} refuses our user: {status}") from None
+            if status in (400, 404, 413):
+                raise _Refused(status, f"{reason} {str(error.info)[:300]}") from None
+            raise SinkUnavailable(f"OpenSearch at {self._settings.url} answered {status} {reason[:200]}") from None
+
+
+class _Refused(SinkMisconfigured):
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(f"{status} {reason}")
+        self.status, self.reason = status, reason
+
+
+@dataclass
+class FakeIndex:
+    """The same laws in memory, for tests without a server. `fault` may answer for an item: (write) -> outcome."""
+
+    documents: dict[Target, dict[str, Any]] = field(default_factory=dict)
+    fault: Callable[[Write], ItemOutcome | None] = lambda write: None
+    calls: int = 0
+
+    def ensure_days(self, targets: Sequence[Target]) -> None:
+        pass
+
+    def forget_days(self) -> None:
+        pass
+
+    def slices(self, targets: Sequence[Target]) -> dict[Target, dict[str, Slice]]:
+        return {
+            target: {key: Slice(*value) for key, value in self.documents[target].get("slices", {}).items()}
+            for target in targets
+            if target in self.documents
+        }
+
+    def bulk(self, writes: Sequence[Write]) -> list[ItemOutcome] | None:
+        self.calls += 1
+        outcomes = []
+        for write in writes:
+            outcome = self.fault(write)
+            if outcome is None:
+                outcome = self._apply(write)
+            outcomes.append(outcome)
+        return outcomes
+
+    def _apply(self, write: Write) -> ItemOutcome:
+        stored = self.documents.get(write.target)
+        if write.delta is None:
+            if stored is not None:
+                return ItemOutcome(409, "version_conflict_engine_exception")
+            self.documents[write.target] = dict(write.fixed)
+            return ItemOutcome(201)
+        self.documents[write.target] = join(stored if stored is not None else write.fixed, write.delta)
+        return ItemOutcome(201 if stored is None else 200)

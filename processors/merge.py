@@ -1,0 +1,82 @@
+"""The join of a stored document with a delta: the one law by which redelivery, replay and Spark end in the same index.
+
+    slices       per partition and block of offsets: the higher mark wins; `count` is the sum over slices
+    first/last   minimum and maximum of event time
+    max          per field: the larger number
+    exemplars    a set keyed by coordinates: the first, the last and the k smallest by hash of the coordinates
+    identifiers  a set: the k smallest by hash
+    items        a map: per key the later one wins (`lo`, `hi` widen); the k largest keys stay
+    latest       a register: the later order wins and sets its fields
+
+Each part is commutative, associative and idempotent, hence so is the whole. `merge.painless` is the same law inside
+OpenSearch; a contract test holds the two together.
+"""
+
+from collections.abc import Mapping
+from importlib.resources import files
+from typing import Any, Final
+
+Json = dict[str, Any]
+MERGE_SOURCE: Final = files("processors").joinpath("merge.painless").read_text(encoding="utf-8")
+
+
+def join(stored: Mapping[str, Any], delta: Mapping[str, Any]) -> Json:
+    """A new document; neither argument is changed."""
+    document = dict(stored)
+    if "slices" in delta:
+        slices = dict(document.get("slices") or {})
+        for key, (mark, count) in delta["slices"].items():
+            if key not in slices or mark > slices[key][0]:
+                slices[key] = [mark, count]
+        document |= {"slices": slices, "count": sum(count for _, count in slices.values())}
+    for field, better in (("first_ms", min), ("last_ms", max), ("clamped", max)):
+        if field in delta:
+            document[field] = _best(better, document.get(field), delta[field])
+    for field, number in delta.get("max", {}).items():
+        document[field] = _best(max, document.get(field), number)
+    if "exemplars" in delta:
+        document["exemplars"] = _exemplars(document.get("exemplars") or [], delta["exemplars"], delta["exemplar_limit"])
+    if "identifiers" in delta:
+        found = {*(document.get("identifiers") or ()), *delta["identifiers"]}
+        document["identifiers"] = sorted(found, key=lambda i: (java_hash(i), i))[: delta["identifier_limit"]]
+    if "items" in delta:
+        field = delta["items"]["field"]
+        document[field] = _items(document.get(field) or {}, delta["items"]["values"], delta["items"]["limit"])
+    if "latest" in delta:
+        order = (document.get("latest") or {}).get("order")
+        if order is None or delta["latest"]["order"] > order:
+            document |= {"latest": {"order": delta["latest"]["order"]}, **delta["latest"]["values"]}
+    return document
+
+
+def _best(better: Any, stored: Any, new: Any) -> Any:
+    return new if stored is None else better(stored, new)
+
+
+def _exemplars(stored: list[Json], new: list[Json], limit: int) -> list[Json]:
+    by_time = sorted({e["at"]: e for e in (*stored, *new)}.values(), key=lambda e: (e["t"], e["at"]))
+    by_hash = sorted(by_time, key=lambda e: (e["h"], e["at"]))
+    kept = {by_time[0]["at"], by_time[-1]["at"], *(e["at"] for e in by_hash[:limit])}
+    return [e for e in by_time if e["at"] in kept]
+
+
+def _items(stored: Json, new: Json, limit: int) -> Json:
+    joined = dict(stored)
+    for key, item in new.items():
+        joined[key] = _item(joined[key], item) if key in joined else item
+    return {key: joined[key] for key in sorted(joined)[-limit:]}
+
+
+def _item(mine: Json, theirs: Json) -> Json:
+    won = theirs if theirs["o"] > mine["o"] else mine
+    if "lo" not in mine:
+        return won
+    return {**won, "lo": min(mine["lo"], theirs["lo"]), "hi": max(mine["hi"], theirs["hi"])}
+
+
+def java_hash(text: str) -> int:
+    """java.lang.String.hashCode for ASCII text: s[0]*31^(n-1) + ... + s[n-1], as a signed 32-bit number."""
+    value = 0
+    for character in text.encode("ascii"):
+        value = (31 * value + character) & 0xFFFFFFFF
+    return value - (1 << 32) if value >= 1 << 31 else value

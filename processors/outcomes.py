@@ -1,0 +1,51 @@
+"""What the answer to one bulk item means: an HTTP 200 around it says nothing.
+
+Pause (credentials, configuration), dead letter (bad data) and retry (overload) are three words, never confused.
+"""
+
+from enum import StrEnum
+from typing import Any, Final
+
+
+class Verdict(StrEnum):
+    DONE = "done"  # durable, or superseded by what is there
+    RETRY = "retry"  # overload, or an unknown outcome: the same item again after a wait (ids make it safe)
+    RACE = "race"  # a scripted update lost against another writer: again at once
+    CREATE_INDEX = "create-index"  # make the day's index, then again
+    SPLIT = "split"  # the request was too large
+    REJECT = "reject"  # this document is bad: dead letter
+    PAUSE = "pause"  # only an operator can mend it: alarm, wait, never acknowledge
+
+
+_OVERLOAD: Final = {429, 500, 502, 503, 504}
+_CLUSTER_FULL: Final = ("validation_exception", "maximum shards open", "maximum normal shards open")
+
+
+def classify(*, create: bool, status: int, reason: str = "") -> Verdict:
+    """The verdict on one item. `create`: an immutable document was offered; `reason`: error type and text."""
+    if status in (200, 201):
+        return Verdict.DONE
+    if status == 409:
+        return Verdict.DONE if create else Verdict.RACE
+    if status == 404:
+        return Verdict.CREATE_INDEX if "index_not_found" in reason else Verdict.RETRY
+    if status == 413:
+        return Verdict.SPLIT
+    if status in (401, 403):
+        return Verdict.PAUSE
+    if status == 400:
+        return Verdict.PAUSE if any(sign in reason for sign in _CLUSTER_FULL) else Verdict.REJECT
+    return Verdict.RETRY if status in _OVERLOAD or status >= 500 else Verdict.PAUSE
+
+
+def item_outcome(item: Any) -> tuple[str, int, str] | None:
+    """(document id, status, error type and reason) of one item of a bulk answer; None when it cannot be read."""
+    if not isinstance(item, dict) or len(item) != 1:
+        return None
+    (body,) = item.values()
+    if not isinstance(body, dict) or not isinstance(body.get("status"), int) or not isinstance(body.get("_id"), str):
+        return None
+    error = body.get("error")
+    if isinstance(error, dict):
+        return body["_id"], body["status"], f"{error.get('type')}: {error.get('reason')} {error.get('caused_by', '')}"
+    return body["_id"], body["status"], str(error or "")

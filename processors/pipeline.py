@@ -1,0 +1,85 @@
+"""The whole story of a record, on one screen: decode, place in time, redact, template, fold.
+
+Pure: bytes in, a fold and dead letters out. Faust workers, replay and Spark all run this same code, so that they end in
+the same documents. What writes the fold is in `sink.py`.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from processors import shape
+from processors.decode import decode
+from processors.fold import Fold
+from processors.redact import Redactor
+from schemas.dead_letters import DeadLetter
+from schemas.documents import DAY_MS
+from schemas.records import Alert, Filtered, KubernetesEvent, LogRecord, Message, MetricSample, Record, Rejected
+from schemas.settings import Settings
+from schemas.topics import Input
+
+TOO_OLD: Final = "older-than-retention"
+
+
+class Placed(NamedTuple):
+    """The moment at which a record counts. `clamped`: its own time was missing or later than Kafka's."""
+
+    time_ms: int
+    clamped: bool
+
+
+def place(time_ms: int | None, kafka_ms: int) -> Placed:
+    """Event time, else Kafka's; never the clock, so that a replay lands in the same minute."""
+    if time_ms is None or time_ms > kafka_ms:
+        return Placed(kafka_ms, True)
+    return Placed(time_ms, False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pipeline:
+    inputs: Mapping[str, Input]  # by topic
+    redact: Callable[[str], str]
+    max_body_chars: int
+    retention_days: Mapping[type[Record], int]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Pipeline":
+        keep = settings.retention
+        return cls(
+            inputs={i.topic: i for i in settings.kafka.declared_inputs()},
+            redact=Redactor(settings.redaction),
+            max_body_chars=settings.worker.max_body_chars,
+            retention_days={
+                LogRecord: keep.occurrences,
+                MetricSample: keep.series,
+                KubernetesEvent: keep.events,
+                Alert: keep.alerts,
+            },
+        )
+
+    def run(self, message: Message, fold: Fold) -> list[DeadLetter]:
+        """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input."""
+        letters = []
+        fold.messages.append(message)
+        for index, item in enumerate(decode(message, self.inputs[message.topic])):
+            at = message.at(index)
+            if isinstance(item, Rejected):
+                letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
+                fold.note(at, None, message.timestamp_ms)
+                continue
+            if isinstance(item, Filtered):
+                shape.tally(fold, at, item.rule, Placed(message.timestamp_ms, False))
+                continue
+            placed = place(item.time_ms, message.timestamp_ms)
+            # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
+            if placed.time_ms < message.timestamp_ms - self.retention_days[type(item)] * DAY_MS:
+                shape.tally(fold, at, TOO_OLD, placed)
+            elif isinstance(item, LogRecord):
+                shape.log(fold, at, item, placed, self.redact, self.max_body_chars)
+            elif isinstance(item, MetricSample):
+                shape.metric(fold, at, item, placed, self.redact)
+            elif isinstance(item, KubernetesEvent):
+                shape.event(fold, at, item, placed, self.redact)
+            else:
+                shape.alert(fold, at, item, placed, self.redact)
+        return letters

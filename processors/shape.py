@@ -1,0 +1,226 @@
+"""How each kind of record becomes a change of a document: identity, immutable fields, and the delta to join."""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any, Final
+
+from processors.fold import OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
+from processors.template import template
+from schemas.documents import Target, day_of, digest, hour_of, minute_of
+from schemas.records import (
+    Alert,
+    Coordinates,
+    KubernetesEvent,
+    LogRecord,
+    MetricSample,
+    Resource,
+    Signal,
+    severity_band,
+)
+
+EXEMPLAR_CHARS: Final = 2_000
+CUT_MARK: Final = " <cut>"
+# What people paste into a question: trace ids, request ids, error codes such as ORA-00942 or E1234.
+_IDENTIFIER: Final = re.compile(
+    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b"
+)
+Redact = Callable[[str], str]
+
+
+def who(resource: Resource) -> dict[str, Any]:
+    return {
+        "cluster": resource.cluster,
+        "namespace": resource.namespace,
+        "workload": resource.workload,
+        "pod": resource.pod,
+        "node": resource.node,
+        "entity": resource.entity,
+    }
+
+
+@lru_cache(maxsize=65_536)
+def pattern_id(cluster: str, namespace: str, workload: str, band: str, text: str) -> str:
+    return digest(Signal.LOG, cluster, namespace, workload, band, text)
+
+
+def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], redact: Redact, limit: int) -> None:
+    """A pattern (what was said, once) and an occurrence (how often, by whom, in which minute)."""
+    time_ms, clamped = when
+    body, attributes, resource = record.body, record.attributes, record.resource
+    if len(body) > limit:
+        body = body[:limit] + CUT_MARK
+    text = redact(body)
+    shown, band = template(text), severity_band(record.severity)
+    day, minute = day_of(time_ms), minute_of(time_ms)
+    identity = pattern_id(resource.cluster, resource.namespace, resource.workload, band, shown)
+    severity = {"severity": band, "severity_number": record.severity}
+    pattern = Target("patterns", day, identity)
+    if pattern not in fold.patterns:
+        fold.patterns[pattern] = {
+            "cluster": resource.cluster,
+            "namespace": resource.namespace,
+            "workload": resource.workload,
+            "severity": band,
+            "pattern_id": identity,
+            "template": shown,
+            "template_hash": digest(shown),
+            "search_text": f"{resource.namespace} {resource.workload} {shown}",
+        }
+    entity = resource.entity
+    target = Target("occurrences", day, digest(identity, entity, str(minute)))
+    change = fold.change(
+        target, {**who(resource), **severity, "pattern_id": identity, "minute_ms": minute}, counted=True
+    )
+    change.add(at, time_ms, clamped=clamped)
+    _exemplar(change, at, time_ms, text[:EXEMPLAR_CHARS])
+    if len(change.identifiers) < PRUNE_AT:
+        change.identifiers.update(_identifiers(text, attributes))
+    fold.note(at, resource, time_ms)
+
+
+def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, bool], redact: Redact) -> None:
+    """An hour of one series: per minute the last value, the lowest and the highest."""
+    time_ms, clamped = when
+    resource = record.resource
+    labels = {name: redact(value) for name, value in sorted(record.labels.items())}
+    identity = digest(Signal.METRIC, *who(resource).values(), record.name, *(f"{k}={v}" for k, v in labels.items()))
+    hour = hour_of(time_ms)
+    change = fold.change(
+        Target("series", day_of(time_ms), digest(identity, str(hour))),
+        {
+            **who(resource),
+            "series_id": identity,
+            "hour_ms": hour,
+            "name": record.name,
+            "search_text": " ".join((resource.namespace, resource.workload, record.name, *labels.values())),
+            "labels": labels,
+            "unit": record.unit,
+            "monotonic": record.monotonic,
+        },
+        counted=False,
+    )
+    change.add(at, time_ms, clamped=clamped)
+    order, value = f"{time_ms:015d}/{at}", record.value
+    values = change.delta.setdefault("items", {"field": "points", "limit": POINTS, "values": {}})["values"]
+    key, point = f"{minute_of(time_ms):015d}", {"o": order, "v": value, "lo": value, "hi": value}
+    values[key] = _wider(values[key], point) if key in values else point
+    _tally_state(fold, at, Signal.METRIC, time_ms, resource)
+
+
+def _wider(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
+    won = max(one, two, key=lambda p: p["o"])
+    return {**won, "lo": min(one["lo"], two["lo"]), "hi": max(one["hi"], two["hi"])}
+
+
+def event(fold: Fold, at: Coordinates, record: KubernetesEvent, when: tuple[int, bool], redact: Redact) -> None:
+    """One document per uid, placed by when it was first seen; observations are a set, the count never goes back."""
+    time_ms, clamped = when
+    resource = record.resource
+    first_ms = min(record.first_ms, time_ms) if record.first_ms is not None else time_ms
+    message = redact(record.message)[:EXEMPLAR_CHARS]
+    change = fold.change(
+        Target("events", day_of(first_ms), digest(Signal.EVENT, resource.cluster, record.uid)),
+        {
+            **who(resource),
+            "uid": record.uid,
+            "object_kind": record.object_kind,
+            "object_name": record.object_name,
+            "reason": record.reason,
+            "component": record.component,
+        },
+        counted=False,
+    )
+    change.add(at, first_ms, clamped=clamped)
+    change.add(at, time_ms, clamped=clamped)
+    words = (resource.namespace, resource.workload, record.object_kind, record.object_name, record.reason, message)
+    change.delta["max"] = {"count": max(record.count, change.delta.get("max", {}).get("count", 0))}
+    _observe(change, time_ms, f"{record.count:010d}", {"t": time_ms, "n": record.count, "at": str(at)})
+    _latest(
+        change,
+        f"{time_ms:015d}/{record.count:010d}/{at}",
+        {"message": message, "warning": record.warning, "search_text": " ".join(words)},
+    )
+    _tally_state(fold, at, Signal.EVENT, time_ms, resource)
+
+
+def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], redact: Redact) -> None:
+    """One document per fingerprint and start; observations tell when it fired and when it was resolved."""
+    time_ms, clamped = when
+    resource = record.resource
+    starts_ms = min(record.starts_ms, time_ms)
+    labels = {name: redact(value) for name, value in record.labels.items()}
+    annotations = {name: redact(value)[:EXEMPLAR_CHARS] for name, value in record.annotations.items()}
+    change = fold.change(
+        Target("alerts", day_of(starts_ms), digest(Signal.ALERT, resource.cluster, record.fingerprint, str(starts_ms))),
+        {
+            **who(resource),
+            "fingerprint": record.fingerprint,
+            "name": record.name,
+            "severity_number": record.severity,
+            "labels": labels,
+        },
+        counted=False,
+    )
+    change.add(at, starts_ms, clamped=clamped)
+    change.add(at, time_ms, clamped=clamped)
+    status = "resolved" if record.ends_ms is not None else "firing"
+    _observe(change, time_ms, status, {"t": time_ms, "status": status, "at": str(at)})
+    words = (resource.namespace, resource.workload, record.name, *annotations.values(), *labels.values())
+    _latest(
+        change,
+        f"{time_ms:015d}/{status}/{at}",
+        {
+            "annotations": annotations,
+            "runbook_url": annotations.get("runbook_url", ""),
+            "search_text": " ".join(words),
+        },
+    )
+    _tally_state(fold, at, Signal.ALERT, time_ms, resource)
+
+
+def tally(fold: Fold, at: Coordinates, rule: str, when: tuple[int, bool]) -> None:
+    """Count a record that a named rule drops, so that conservation can be proved."""
+    _tally(fold, at, f"filtered:{rule}", when[0])
+    fold.note(at, None, when[0])
+
+
+def _tally_state(fold: Fold, at: Coordinates, signal: Signal, time_ms: int, resource: Resource) -> None:
+    _tally(fold, at, signal, time_ms)
+    fold.note(at, resource, time_ms)
+
+
+def _tally(fold: Fold, at: Coordinates, rule: str, time_ms: int) -> None:
+    minute = minute_of(time_ms)
+    target = Target("tallies", day_of(time_ms), digest(rule, at.topic, str(minute)))
+    fixed = {"rule": rule, "topic": at.topic, "minute_ms": minute}
+    fold.change(target, fixed, counted=True).add(at, time_ms, clamped=False)
+
+
+def _exemplar(change: Change, at: Coordinates, time_ms: int, text: str) -> None:
+    key = str(at)
+    change.exemplars[key] = {"at": key, "h": digest(key), "t": time_ms, "text": text}
+    if len(change.exemplars) > PRUNE_AT:
+        change.exemplars = prune(change.exemplars)
+
+
+def _observe(change: Change, time_ms: int, suffix: str, observation: dict[str, Any]) -> None:
+    items = change.delta.setdefault("items", {"field": "observations", "limit": OBSERVATIONS, "values": {}})
+    key = f"{time_ms:015d}/{suffix}"
+    # Copies of one observation differ by coordinates only; the order makes every route keep the same one.
+    observation["o"] = observation["at"]
+    known = items["values"].get(key)
+    if known is None or observation["o"] > known["o"]:
+        items["values"][key] = observation
+
+
+def _latest(change: Change, order: str, values: Mapping[str, Any]) -> None:
+    known = change.delta.get("latest")
+    if known is None or order > known["order"]:
+        change.delta["latest"] = {"order": order, "values": dict(values)}
+
+
+def _identifiers(text: str, attributes: Mapping[str, str]) -> list[str]:
+    found = _IDENTIFIER.findall(text)
+    trace = attributes.get("trace_id")
+    return [*found, trace] if trace and trace.isascii() else found

@@ -1,0 +1,133 @@
+"""One installation of the index, as a worker sees it: prepare it, write folds, keep house after them."""
+
+import time
+from collections.abc import Mapping
+from threading import Event, Lock
+from typing import Any, Final
+
+from processors.embed import Embedder, make_embedder
+from processors.fold import Fold, PartitionProgress, SourceKey
+from processors.generation import generation, generation_parts
+from processors.index import OpenSearchIndex, Write, connect
+from processors.vectors import Vectorizer
+from processors.writer import Rejection, Writer
+from schemas.dead_letters import DeadLetter
+from schemas.documents import Names, Target, digest, slice_key
+from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
+from schemas.settings import Settings
+
+LIVE: Final = Target("meta", "", "live")
+
+
+class Sink:
+    """Thread-safe as used by one worker: `write` from one thread, `housekeeping` from another."""
+
+    def __init__(
+        self, settings: Settings, index: OpenSearchIndex, embedder: Embedder, parts: Mapping[str, str]
+    ) -> None:
+        self._index, self._parts, self._url = index, dict(parts), str(settings.opensearch.url)
+        self._writer = Writer(index, bulk_bytes=settings.worker.bulk_bytes, cached_slices=settings.worker.cached_slices)
+        self._vectorizer = Vectorizer(index, embedder)
+        self._lock = Lock()
+        self._sources: dict[SourceKey, int] = {}
+        self._partitions: dict[tuple[str, int], PartitionProgress] = {}
+        self._touched: set[str] = set()
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> "Sink":
+        parts = generation_parts(settings)
+        names = Names(settings.opensearch.prefix, generation(parts))
+        index = OpenSearchIndex(connect(settings.opensearch), names, settings.opensearch, settings.embedder.dimensions)
+        return cls(settings, index, make_embedder(settings.embedder), parts)
+
+    @property
+    def paused(self) -> str:
+        """Why writing waits, '' while it runs."""
+        return self._writer.paused
+
+    def prepare(self) -> None:
+        """Install templates and scripts, check the generation. Raises StartupError."""
+        try:
+            self._index.install()
+            self._claim_generation()
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            raise StartupError(f"{error}. Start it (`make up`) or set FRESHET_OPENSEARCH__URL.") from None
+
+    def write(self, fold: Fold, stop: Event) -> list[DeadLetter]:
+        """Blocks until all is durable; returns a letter for each record whose document the index refuses."""
+        rejections = self._writer.write(fold, stop)
+        with self._lock:
+            self._sources.update({k: max(v, self._sources.get(k, 0)) for k, v in fold.sources.items()})
+            self._partitions.update(fold.partitions)
+            self._touched.update(self._index.names.index(target) for target in (*fold.changes, *fold.patterns))
+        self._vectorizer.offer(fold.patterns)
+        return dead_letters(rejections, fold)
+
+    def forget(self) -> None:
+        """Partitions have moved: what was read back may be out of date."""
+        self._writer.forget()
+
+    def housekeeping(self) -> None:
+        """Refresh what was written, then publish watermarks, then give new patterns their vectors. Blocks.
+
+        A watermark is written after the refresh: what it names can be found. Raises SinkUnavailable.
+        """
+        with self._lock:
+            touched, self._touched = self._touched, set()
+            sources, self._sources = self._sources, {}
+            partitions, self._partitions = self._partitions, {}
+        try:
+            if touched:
+                self._index.request("POST", f"/{','.join(sorted(touched))}/_refresh")
+                self._index.bulk(watermarks(sources, partitions, searchable_ms=int(time.time() * 1000)))
+        except SinkUnavailable:
+            with self._lock:  # put back, newer ones win
+                self._touched |= touched
+                self._sources = {**sources, **self._sources}
+                self._partitions = {**partitions, **self._partitions}
+            raise
+        self._vectorizer.run()
+
+    def _claim_generation(self) -> None:
+        """The first worker says which generation is live; one with other settings may not mix in."""
+        names = self._index.names
+        self._index.bulk([Write(target=LIVE, fixed={"generation": names.generation, "parts": self._parts}, delta=None)])
+        live = self._index.live(names.alias("meta"))
+        for found, parts in live.items():
+            if found != names.generation:
+                differing = sorted(k for k in self._parts if self._parts[k] != parts.get(k))
+                raise StartupError(
+                    f"the index at {self._url} with prefix {names.prefix!r} holds generation {found}, made with other "
+                    f"{', '.join(differing) or 'settings'}; this worker would write {names.generation}. "
+                    "Use the settings of before, or another FRESHET_OPENSEARCH__PREFIX and replay the topics."
+                )
+
+
+def dead_letters(rejections: list[Rejection], fold: Fold) -> list[DeadLetter]:
+    """A letter per record of the rejected documents, with its original message."""
+    if not rejections:
+        return []
+    messages = {(slice_key(m.topic_id, m.partition, m.offset), m.offset): m for m in fold.messages}
+    return [
+        DeadLetter(message=messages[key, spot.offset], index=spot.nth, reason=rejection.reason, stage="index")
+        for rejection in rejections
+        for key, spots in rejection.change.spots.items()
+        for spot in sorted(set(spots))
+    ]
+
+
+def watermarks(
+    sources: Mapping[SourceKey, int], partitions: Mapping[tuple[str, int], PartitionProgress], *, searchable_ms: int
+) -> list[Write]:
+    """The newest event time that can be found: per source, and per partition with its offset."""
+    writes = []
+    for source, newest in sources.items():
+        fixed: dict[str, Any] = {"level": "source", **source._asdict()}
+        delta = {"max": {"newest_ms": newest, "searchable_ms": searchable_ms}}
+        writes.append(Write(target=Target("watermarks", "", digest("source", *source)), fixed=fixed, delta=delta))
+    for (topic_id, partition), at in partitions.items():
+        fixed = {"level": "partition", "topic": at.topic, "topic_id": topic_id, "partition": partition}
+        delta = {"max": {"newest_ms": at.newest_ms, "offset": at.offset, "searchable_ms": searchable_ms}}
+        target = Target("watermarks", "", digest("partition", topic_id, str(partition)))
+        writes.append(Write(target=target, fixed=fixed, delta=delta))
+    return writes

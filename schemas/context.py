@@ -1,0 +1,122 @@
+"""What a question is turned into: the plan, the evidence, what could be seen. `POST /v1/context` returns these."""
+
+from typing import Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
+
+Kind = Literal["log", "event", "metric", "alert", "runbook"]
+
+
+class _Value(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Scope(_Value):
+    """What the asker may see. Empty tuples mean all; the filter is an argument of every read."""
+
+    clusters: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+
+
+class Turn(_Value):
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+class Span(_Value):
+    """A stretch of event time, both ends included; `said` is the part of the question that it came from."""
+
+    start: AwareDatetime
+    end: AwareDatetime
+    said: str = Field("", description="empty: the default window")
+
+
+class Plan(_Value):
+    """How a question was understood; made by code, the same every time."""
+
+    question: str
+    span: Span
+    namespaces: tuple[str, ...] = ()
+    workloads: tuple[str, ...] = ()
+    pods: tuple[str, ...] = ()
+    nodes: tuple[str, ...] = ()
+    alerts: tuple[str, ...] = ()
+    identifiers: tuple[str, ...] = Field((), description="trace ids, error codes, hashes, taken as they are")
+    intent: Literal["diagnose", "fix", "show", "change", "health"] = "diagnose"
+    search_text: str = Field("", description="what is searched for, times and entities included")
+
+
+class Evidence(_Value):
+    """One ranked piece: its text is what an answer may cite."""
+
+    id: str = Field(description="resolves at /v1/evidence/{id}")
+    kind: Kind
+    text: str
+    cluster: str = ""
+    namespace: str = ""
+    workload: str = ""
+    entity: str = Field("", description="kind/name of the most specific thing, e.g. pod/checkout-7d9f-abcde")
+    first: AwareDatetime | None = None
+    last: AwareDatetime | None = None
+    count: int = 1
+    severity: str = ""
+    title: str = ""
+    url: str = ""
+    score: float = 0.0
+    parts: dict[str, float] = Field(default_factory=dict, description="what the score is made of")
+    coordinates: tuple[str, ...] = Field((), description="topic/topic id/partition/offset/index of source records")
+
+
+class SourceFreshness(_Value):
+    """The newest event time that could be seen of one source."""
+
+    topic: str
+    cluster: str = ""
+    namespace: str = ""
+    workload: str = ""
+    newest: AwareDatetime
+
+
+class PartitionFreshness(_Value):
+    topic: str
+    partition: int
+    offset: int = Field(description="highest offset that is searchable")
+    newest: AwareDatetime
+    lag: int | None = Field(None, description="records behind the end of the partition; null when Kafka is away")
+
+
+class Freshness(_Value):
+    """What the answer could see, and what it could not."""
+
+    asked_at: AwareDatetime
+    newest: AwareDatetime | None = Field(None, description="newest event time over the sources in question")
+    sources: tuple[SourceFreshness, ...] = ()
+    partitions: tuple[PartitionFreshness, ...] = ()
+    missing: tuple[str, ...] = Field((), description="one sentence per thing that could not be seen")
+    statement: str = ""
+
+
+class Context(_Value):
+    plan: Plan
+    evidence: tuple[Evidence, ...]
+    freshness: Freshness
+    timings_ms: dict[str, float] = Field(default_factory=dict)
+
+
+class SourceRecord(_Value):
+    """The cited record, read back from Kafka. `sha256` is of the original bytes; `text` is redacted."""
+
+    coordinates: str
+    status: Literal["found", "expired", "unavailable"]
+    reason: str = ""
+    timestamp: AwareDatetime | None = None
+    sha256: str = ""
+    text: str = ""
+
+
+class EvidenceDetail(_Value):
+    """What a citation resolves to: the documents as stored, and the records behind them."""
+
+    evidence: Evidence
+    documents: tuple[dict[str, object], ...]
+    records: tuple[SourceRecord, ...]

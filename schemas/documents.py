@@ -1,0 +1,191 @@
+"""The index documents: names, ids, mappings. Ids are pure functions of content, so every route writes the same ones."""
+
+import datetime as dt
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Any, Final
+
+MINUTE_MS: Final = 60_000
+HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 86_400_000
+BLOCK_BITS: Final = 20  # a slice covers 2^20 offsets of one partition
+
+DAILY_KINDS: Final = ("patterns", "occurrences", "events", "alerts", "series", "tallies")
+STATIC_KINDS: Final = ("watermarks", "meta")
+MERGE_SCRIPT_VERSION: Final = 1
+
+
+def digest(*parts: str) -> str:
+    """80 bits in hex: with 10^7 documents a day the odds of one collision are below 10^-10 (birthday bound)."""
+    return blake2b("\x1f".join(parts).encode(errors="surrogatepass"), digest_size=10).hexdigest()
+
+
+def day_of(time_ms: int) -> str:
+    """The UTC day of a moment, as index names carry it: `2026.11.20`."""
+    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y.%m.%d")
+
+
+def minute_of(time_ms: int) -> int:
+    return time_ms - time_ms % MINUTE_MS
+
+
+def hour_of(time_ms: int) -> int:
+    return time_ms - time_ms % HOUR_MS
+
+
+def slice_key(topic_id: str, partition: int, offset: int) -> str:
+    return f"{topic_id}/{partition}/{offset >> BLOCK_BITS}"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Which document: its kind of index, the UTC day in the index name (empty for undated kinds) and its id."""
+
+    kind: str
+    day: str
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Index names of one installation: `freshet-patterns-g1a2b3c4d-2026.11.20`, read through `freshet-patterns`."""
+
+    prefix: str
+    generation: str
+
+    def index(self, target: Target) -> str:
+        name = f"{self.prefix}-{target.kind}-{self.generation}"
+        return f"{name}-{target.day}" if target.day else name
+
+    def alias(self, kind: str) -> str:
+        return f"{self.prefix}-{kind}"
+
+    def pattern(self, kind: str) -> str:
+        """All days of a kind, of this generation."""
+        return f"{self.prefix}-{kind}-{self.generation}-*"
+
+    @property
+    def pipeline(self) -> str:
+        """The search pipeline that fuses BM25 and kNN by reciprocal rank."""
+        return f"{self.prefix}-rank-fusion"
+
+    @property
+    def script(self) -> str:
+        return f"{self.prefix}-merge-v{MERGE_SCRIPT_VERSION}"
+
+
+_KEYWORD: Final = {"type": "keyword", "ignore_above": 512}
+_TEXT: Final = {"type": "text", "analyzer": "freshet_text"}
+_STORED: Final = {"type": "object", "enabled": False}  # kept in _source only: no field explosion, no cost
+_MS: Final = {"type": "date", "format": "epoch_millis"}
+_WHO: Final = dict.fromkeys(("cluster", "namespace", "workload", "pod", "node", "entity"), _KEYWORD)
+_SEVERITY: Final = {"severity": _KEYWORD, "severity_number": {"type": "byte"}}
+_COUNTED: Final = {"count": {"type": "long"}, "slices": _STORED}
+_SPAN: Final = {"first_ms": _MS, "last_ms": _MS, "clamped": {"type": "boolean"}}
+
+
+def mappings(kind: str, *, dimensions: int, knn_engine: str) -> dict[str, Any]:
+    """The properties of one kind of document."""
+    properties: dict[str, dict[str, Any]] = {
+        "patterns": {
+            **_WHO,
+            **_SEVERITY,
+            "pattern_id": _KEYWORD,
+            "template": _TEXT,
+            "template_hash": _KEYWORD,
+            "search_text": _TEXT,
+            "vector": {
+                "type": "knn_vector",
+                "dimension": dimensions,
+                "method": {"name": "hnsw", "space_type": "innerproduct", "engine": knn_engine},
+            },
+        },
+        "occurrences": {
+            **_WHO,
+            **_SEVERITY,
+            **_COUNTED,
+            **_SPAN,
+            "pattern_id": _KEYWORD,
+            "minute_ms": _MS,
+            "exemplars": _STORED,
+            "identifiers": _KEYWORD,
+        },
+        "events": {
+            **_WHO,
+            **_SPAN,
+            "uid": _KEYWORD,
+            "object_kind": _KEYWORD,
+            "object_name": _KEYWORD,
+            "reason": _KEYWORD,
+            "warning": {"type": "boolean"},
+            "component": _KEYWORD,
+            "message": _TEXT,
+            "search_text": _TEXT,
+            "count": {"type": "long"},
+            "observations": _STORED,
+            "latest": _STORED,
+        },
+        "alerts": {
+            **_WHO,
+            **_SPAN,
+            "severity_number": {"type": "byte"},
+            "fingerprint": _KEYWORD,
+            "name": _KEYWORD,
+            "runbook_url": _KEYWORD,
+            "search_text": _TEXT,
+            "labels": {"type": "flat_object"},
+            "annotations": _STORED,
+            "observations": _STORED,
+            "latest": _STORED,
+        },
+        "series": {
+            **_WHO,
+            **_SPAN,
+            "series_id": _KEYWORD,
+            "hour_ms": _MS,
+            "name": _KEYWORD,
+            "search_text": _TEXT,
+            "labels": {"type": "flat_object"},
+            "unit": _KEYWORD,
+            "monotonic": {"type": "boolean"},
+            "points": _STORED,
+        },
+        "tallies": {**_COUNTED, **_SPAN, "rule": _KEYWORD, "topic": _KEYWORD, "minute_ms": _MS},
+        "watermarks": {
+            **_WHO,
+            "level": _KEYWORD,  # partition | source
+            "topic": _KEYWORD,
+            "topic_id": _KEYWORD,
+            "partition": {"type": "integer"},
+            "offset": {"type": "long"},
+            "newest_ms": _MS,
+            "searchable_ms": _MS,
+        },
+        "meta": {"generation": _KEYWORD, "parts": _STORED, "created_ms": _MS},
+    }
+    return {"dynamic": "strict", "properties": properties[kind]}
+
+
+def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float, pipeline: str) -> dict[str, Any]:
+    """Index settings of one kind. Text is split at every non-alphanumeric so that `db-timeout` meets `db timeout`."""
+    index: dict[str, Any] = {
+        "number_of_shards": shards,
+        "number_of_replicas": replicas,
+        "refresh_interval": f"{round(refresh_interval_s * 1000)}ms",
+        "analysis": {
+            "analyzer": {
+                "freshet_text": {
+                    "type": "custom",
+                    "tokenizer": "standard",
+                    "filter": ["freshet_words", "flatten_graph", "lowercase", "porter_stem"],
+                }
+            },
+            "filter": {
+                # FailedScheduling is found by "scheduling" and by "FailedScheduling".
+                "freshet_words": {"type": "word_delimiter_graph", "preserve_original": True},
+            },
+        },
+    }
+    if kind == "patterns":
+        index |= {"knn": True, "search.default_pipeline": pipeline}
+    return {"index": index}
