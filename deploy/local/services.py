@@ -4,7 +4,7 @@
     kill(state, "kafka"); start(state, "kafka")
     down(state)
 
-A state directory holds `freshet.env` for the product, `stack.json` (ports and choices), `logs/`, and a folder a service.
+A state directory holds `freshet.env` for the product, `stack.json` (ports and choices), `logs/`, a folder a service.
 """
 
 import shutil
@@ -126,7 +126,7 @@ def down(state: Path, *, wipe: bool = False) -> list[str]:
         # A starter that still lives fails as its services go; what it started meanwhile goes in the second round.
         with held(state / "lock", patience_s=30):
             stopped.update(processes.stop(state, grace_s=GRACE_S))
-    if wipe:
+    if wipe and stack.load(state):  # never a folder that is no state directory
         shutil.rmtree(accounts.sheltered(state / "opensearch"), ignore_errors=True)
         shutil.rmtree(state, ignore_errors=True)
     return sorted(stopped & SERVICES.keys())
@@ -193,6 +193,8 @@ def _bring_up(state: Path, known: Stack, service: Service, report: Report) -> st
     for _ in range(3):
         alive = bool(ports) and name in processes.running(state)
         if not alive:
+            # Parts of one that crashed, or one whose ports are no longer known, would be in the way.
+            processes.stop(state, {name}, grace_s=GRACE_S)
             ports = _start(state, known, service, ports, report)
         address = service.address(ports["client"])
         if _wait(state, service, ports["client"]):
@@ -201,9 +203,9 @@ def _bring_up(state: Path, known: Stack, service: Service, report: Report) -> st
                 f"{'runs already' if alive else 'ready'} at {address} ({time.monotonic() - began:.1f} s)",
             )
             return address
-        if all(is_free(port) for port in ports.values()):
+        if not alive and all(is_free(port) for port in ports.values()):
             break
-        report(name, f"port {ports['client']} was taken meanwhile, choosing another")
+        report(name, "ended while it was starting, trying again" if alive else "its port was taken, choosing another")
     log = log_of(state, name)
     raise StartupError(
         f"{name} at {address} ended before it was ready: {_last_words(log)} (log: {log}); "
