@@ -1,7 +1,7 @@
 """Text -> the same text without secrets: typed placeholders such as `<redacted:jwt>`, before anything is stored.
 
-One table of rules. A rule is tried only where one of its literals occurs, and the literals that need an underscore, a
-hyphen or a dot only where there is one, so a clean line costs a few dozen substring searches and no pattern at all.
+One table of rules. A rule is tried only where one of its literals occurs, and literals that end in an underscore or a
+hyphen are looked for only where a long word follows one, so a clean line costs some dozens of substring searches.
 
 A rule must be linear in the text (possessive repeats, a boundary before every repeat), must stop at placeholders, and
 must leave words alone: "token expired", names of Kubernetes secrets, digests and trace ids are evidence.
@@ -14,6 +14,7 @@ import ipaddress
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Final
 
 from schemas.settings import Redaction
@@ -34,6 +35,7 @@ class Rule:
     literals: tuple[str, ...]  # one of them occurs in each match; empty: the pattern is its own prefilter
     pattern: re.Pattern[str]
     any_case: bool = False  # the literals are lower case and stand for every spelling
+    near: tuple[re.Pattern[str], ...] = ()  # for each literal, a quick look at what stands behind it, in lower case
     check: Check | None = None  # False: it only looks like a secret
 
 
@@ -110,11 +112,17 @@ def _assigned(match: re.Match[str]) -> bool:
         return False  # the working directory of a shell
     if key == "secret" and _KUBERNETES_NAME.fullmatch(value):
         return False
-    if match["sep"] != ": " or match["quote"] or match["keyquote"]:
+    if "=" in match["sep"] or match["quote"] or match["keyquote"]:
         return True
-    # "key: value" may be prose: believe it of something unlike a word, or of a line that holds nothing else
-    line = match.string[match.string.rfind("\n", 0, match.start()) + 1 :].split("\n", 1)[0]
-    return bool(_UNLIKE_A_WORD.match(value)) or (key.startswith("pass") and len(line.split()) == 2)
+    # "key: value" may be prose: believe it of something unlike a word, or of a password on a line of its own
+    return bool(_UNLIKE_A_WORD.match(value[:64])) or (key.startswith("pass") and _alone(match))
+
+
+def _alone(match: re.Match[str]) -> bool:
+    """Whether the pair is a whole line, as in YAML; a key may have a prefix, such as `db.password`."""
+    text, start = match.string, match.start()
+    before = text[max(0, start - 64) : start].rpartition("\n")[2].lstrip()
+    return text[match.end() : match.end() + 1] in ("", "\n", "\r") and " " not in before
 
 
 def _flag_value(match: re.Match[str]) -> bool:
@@ -125,7 +133,7 @@ _STRONG_KEYS: Final = r"passw(?:or)?ds?|passphrase|passcode|pwd|(?<!by)(?<!com)(
 _WEAK_KEYS: Final = (
     r"secret|token|(?:api|access|account|private|secret|signing|encryption|master|auth|session|shared|client|storage"
     r"|service|webhook|deploy|license)[_.-]?key|(?:connection|conn)[_.-]?string|credentials?"
-    r"|(?<![a-z])(?:auth|sig|signature)"
+    r"|(?<![a-z])(?:auth(?=\\{0,3}[\"'])|sig|signature)"
 )
 _SEPARATOR: Final = r"\s{0,2}(?:=>|:=|==?|:)\s{0,2}"
 # A quoted value ends at the same quote, or with the line when that was cut; a bare one may hold commas and quotes
@@ -138,8 +146,15 @@ _VALUE: Final = (
 
 def _pair(name: str, literals: str, key: str) -> Rule:
     pattern = rf"(?P<key>{key})(?P<keyquote>\\{{0,3}}[\"'`\]])?(?P<sep>{_SEPARATOR}){_VALUE}"
-    compiled = re.compile(pattern, re.IGNORECASE)
-    return Rule(name=name, literals=tuple(literals.split()), pattern=compiled, any_case=True, check=_assigned)
+    words = tuple(literals.split())
+    return Rule(
+        name=name,
+        literals=words,
+        near=tuple(re.compile(word + r"[a-z]{0,6}[\"'`\\\]]{0,4}\s{0,2}[:=]") for word in words),
+        pattern=re.compile(pattern, re.IGNORECASE),
+        any_case=True,
+        check=_assigned,
+    )
 
 
 def _phrase(name: str, literals: tuple[str, ...], pattern: str, check: Check | None = None) -> Rule:
@@ -151,7 +166,7 @@ def _phrase(name: str, literals: tuple[str, ...], pattern: str, check: Check | N
 _RULES: Final = (
     _token(
         "private-key",
-        "-----BEGIN",
+        "BEGIN",
         # up to the end marker; without one, everything that could still be part of the key
         r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"
         r"(?:(?:(?!-----)(?s:.))*+-----END[ A-Z0-9]{0,40}-----|[\w+/=:,.\\\s-]*+)",
@@ -165,7 +180,7 @@ _RULES: Final = (
     ),
     _token("slack-token", "xox xapp-", r"(?:xox[a-z](?:\.xox[a-z])?|xapp)-[A-Za-z0-9-]{10,}+"),
     _token("slack-webhook", "hooks.slack.com/", r"hooks\.slack\.com/(?P<secret>[\w/-]{20,}+)"),
-    _token("stripe-key", "k_live_ k_test_ whsec_", r"(?:[sr]k_(?:live|test)|whsec)_[\w+/=]{10,}+"),
+    _token("stripe-key", "k_live_ k_test_ whsec_", r"(?:[sr]k_(?:live|test)_[\w+/=]{10,}+|whsec_[\w+/=]{20,}+)"),
     _token("google-key", "AIza ya29. GOCSPX-", r"(?:AIza|ya29\.|GOCSPX-)[\w.-]{24,}+"),
     _token("azure-key", "Q~ AZDO", r"[\w~.-]{3}[0-9]Q~[\w~.-]{31,}+|[A-Za-z0-9]{60,80}AZDO[A-Za-z0-9]{4,}+"),
     _token("npm-token", "npm_", r"npm_[A-Za-z0-9]{36,}+"),
@@ -176,7 +191,7 @@ _RULES: Final = (
     _token("model-hub-token", "hf_ gsk_ r8_ xai- pplx-", r"(?:hf_|gsk_|r8_|xai-|pplx-)[A-Za-z0-9]{30,}+"),
     _token("twilio-key", "SK AC", r"(?:SK|AC)[0-9a-f]{32}(?![A-Za-z0-9])"),
     _token("sendgrid-key", "SG. xkeysib-", r"SG\.[\w-]{16,}+\.[\w-]{16,}+|xkeysib-[\w-]{20,}+"),
-    _token("mail-key", "key- -us", r"key-[0-9a-f]{32,}+|[0-9a-f]{32}-us[0-9]{1,2}"),
+    _token("mail-key", "key-", r"key-[0-9a-f]{32,}+"),
     _token("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[0-9a-f]{32,}+"),
     _token("vault-token", "hvs. hvb. hvr. .atlasv1.", r"hv[sbr]\.[\w-]{20,}+|\w{10,20}\.atlasv1\.[\w-]{40,}+"),
     _token("databricks-token", "dapi", r"dapi[0-9a-f]{32,}+(?:-[0-9])?"),
@@ -203,12 +218,12 @@ _RULES: Final = (
     ),
     _phrase("authorization", ("basic ",), r"\bbasic\s{1,2}(?P<secret>[A-Za-z0-9+/_-]{6,}+={0,2})", _basic_credentials),
     _phrase("cookie", ("cookie",), r"\bcookie[\"']?\s?[:=]\s?[\"']?(?P<secret>[\w.-]+=(?!<redacted)[^\n\"']++)"),
-    _pair("password", "pass pwd pw= pw:", _STRONG_KEYS),
+    _pair("password", "pass pw", _STRONG_KEYS),
     _pair("secret", "secret token key string credential auth sig", _WEAK_KEYS),
     _phrase(
         "password",
         ("--", "identified by", " -u "),
-        rf"(?:--[\w-]{{0,40}}(?:{_STRONG_KEYS}|secret|token|api-key)[ \t]{{1,2}}|identified by\s{{1,2}}"
+        rf"(?:(?<![\w-])--[\w-]{{0,40}}(?:{_STRONG_KEYS}|secret|token|api-key)[ \t]{{1,2}}|identified by\s{{1,2}}"
         r"|\s-u [^\s:]{1,64}:)[\"']?(?P<secret>(?![-<])[^\s\"']{3,})",
         _flag_value,
     ),
@@ -247,14 +262,24 @@ _IP_ADDRESSES: Final = (
 )
 
 
+# Literals with one of these are looked for only where what follows is long enough for a token.
+_GATES: Final = {gate: re.compile(gate + r"[\w+/=.-]{14}") for gate in "_-"}
+_Words = tuple[tuple[str, int], ...]
+
+
 class Redactor:
     """Replaces secrets by typed placeholders: pure, linear in the text, and its own output stays as it is."""
 
     def __init__(self, settings: Redaction) -> None:
         self._rules = _RULES + (_IP_ADDRESSES if settings.ip_addresses else ())
-        self._ungated, self._gated = _by_gate(self._rules)
+        by_gate = _by_gate(self._rules)
+        self._ungated = by_gate.pop("")
+        self._gated = tuple((_GATES[gate], words) for gate, words in by_gate.items())
         self._any_case = tuple(
-            (word, i) for i, rule in enumerate(self._rules) if rule.any_case for word in rule.literals
+            (word, near, i)
+            for i, rule in enumerate(self._rules)
+            if rule.any_case
+            for word, near in zip_longest(rule.literals, rule.near)
         )
         self._always = tuple(i for i, rule in enumerate(self._rules) if not rule.literals)
         shown = f"{REDACTION_VERSION}:{settings.model_dump_json()}"
@@ -279,26 +304,21 @@ class Redactor:
         """The rules that may match, in the order of the table."""
         found = [i for word, i in self._ungated if word in text]
         for gate, words in self._gated:
-            if gate in text:
+            if gate.search(text):
                 found += [i for word, i in words if word in text]
         lower = text.lower()
-        found += [i for word, i in self._any_case if word in lower]
+        found += [i for word, near, i in self._any_case if word in lower and (near is None or near.search(lower))]
         found += [i for i in self._always if self._rules[i].pattern.search(text)]
         return sorted(set(found)) if found else found
 
 
-_Words = tuple[tuple[str, int], ...]
-
-
-def _by_gate(rules: tuple[Rule, ...]) -> tuple[_Words, tuple[tuple[str, _Words], ...]]:
-    """Exact literals with the number of their rule: those without a rare character, and those by that character."""
-    gated: dict[str, list[tuple[str, int]]] = {}
+def _by_gate(rules: tuple[Rule, ...]) -> dict[str, _Words]:
+    """Exact literals with the number of their rule, by the gate that they stand behind; "" for none."""
+    gated: dict[str, list[tuple[str, int]]] = {gate: [] for gate in ("", *_GATES)}
     for i, rule in enumerate(rules):
         for word in () if rule.any_case else rule.literals:
-            gate = next((char for char in "_-.:/" if char in word), "")
-            gated.setdefault(gate, []).append((word, i))
-    ungated = tuple(gated.pop("", ()))
-    return ungated, tuple((gate, tuple(words)) for gate, words in gated.items())
+            gated[next((gate for gate in _GATES if gate in word), "")].append((word, i))
+    return {gate: tuple(words) for gate, words in gated.items()}
 
 
 def _apply(rule: Rule, text: str) -> str:

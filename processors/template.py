@@ -21,19 +21,20 @@ MAX_TOKENS: Final = 256
 MAX_TEMPLATE_CHARS: Final = 1024
 
 _MAX_TOKEN_CHARS: Final = 96  # a longer token is a blob, whatever it holds
-_CUT_MARK: Final = "..."
 _ROOT_MARK: Final = " | "  # between the first line and the exception that it ends in
 _ZEROS: Final = str.maketrans("123456789", "000000000")
 
 _PLACEHOLDER: Final = re.compile(r"(<redacted:[a-z-]+>)")
 _EXCEPTION_LINE: Final = re.compile(
-    r"^[ \t]*(?:Caused by: |---> |\[cause\]: )?"
-    r"((?:[A-Za-z_$][\w$]*\.)*[A-Za-z_$][\w$]*(?:Error|Exception|Failure|Fault|Interrupt|Exit|Timeout)(?::.*|[ \t]*)?)$",
+    r"^[ \t]*+(?:Caused by: |---> |\[cause\]: )?"
+    r"((?:[A-Za-z_$][\w$]*+\.)*+[\w$]*(?:Error|Exception|Failure|Fault|Interrupt|Exit|Timeout)(?::.*)?)[ \t\r]*$",
     re.MULTILINE,
 )
 
-_EDGES: Final = re.compile(r"([(\[{<\"'`]*+)(.*?)([)\]}>\"'`,;:.!?]*+)\Z", re.DOTALL)
-_PAIR: Final = re.compile(r"([A-Za-z_][\w.-]*+=)([^\s,;&]++)")
+_OPENING: Final = "([{<\"'`"
+_CLOSING: Final = ")]}>\"'`,;:.!?"
+_PAIR: Final = re.compile(r"([A-Za-z_][\w.-]*+)(=|:(?=[\"']))([^\s,;&]++)")
+_JSON_KEY: Final = re.compile(r"[{,]\s*+\"([A-Za-z_][\w.@-]*+)\"\s*+:\s*+")
 _PROPERTY: Final = re.compile(r"([A-Za-z]+:)[a-z][\w-]*\.[\w.-]*=\S*")  # one line of a dump of properties
 # Values that say what happened rather than to whom: they are words of the message.
 _TELLING_KEYS: Final = frozenset(
@@ -47,6 +48,8 @@ _HOST: Final = re.compile(
     r"(?!go|py|js|ts|so|rs|rb|cc|md|sh|db|gz|ps|pl|vm|id|io\.)[a-z]{2}\.?(?::0+)?"
 )
 _PATH: Final = re.compile(r"[/~]\S*[A-Za-z]\S*|\.{1,2}/\S+|[A-Za-z]:\\\S*|\S+/\S*/\S*|[a-z][a-z+.-]*+://\S+")
+# Names of Kubernetes objects: namespace/name with a hyphen in it, or many parts.
+_NAME: Final = re.compile(r"[a-z]+/[a-z.]+(?:-[a-z.]+)+|[a-z]+(?:-[a-z]+)+/[a-z.-]+|[a-z]+(?:-[a-z]+){4,}")
 _HEX_WORD: Final = re.compile(r"(?:[0a-f]{8,}|[0A-F]{8,})")
 
 _DATE_WORDS: Final = re.compile(
@@ -56,8 +59,10 @@ _DATE_WORDS: Final = re.compile(
 _NOTHING: Final = re.compile(r"(?<!\S)(?:\(\)|\[\])(?!\S)")  # an absent value in brackets of its own
 _WHO: Final = re.compile(
     r"\b((?:[Uu]ser|[Uu]sername|account|principal|login|[Pp]assword for|[Pp]ublickey for)(?: invalid user)? )"
-    r"(?!invalid user |not |is |was |has |unknown|name |does |<redacted:)([^\s*]+)(?= (?:from|by|on|at|in|with|\[|\()|$)"
+    r"(?!invalid user |not |is |was |has |unknown|name |does |<redacted:)"
+    r"([^\s*]+)(?= (?:from|by|on|at|in|with|\[|\()|$)"
 )
+_LONG_VALUE: Final = re.compile(r"([A-Za-z_][\w.-]*+)(=|:)\"\*[^\"]*+\"")  # quoted, of several words
 _RUNS: Final = re.compile(r"\*(?:[,;:/. ]*\*)+")
 
 
@@ -67,6 +72,8 @@ def template(text: str) -> str:
         text = text[:MAX_TEXT_CHARS]
     if "\n" in text:
         text = _telling_lines(text)
+    if text.startswith('{"'):
+        text = _JSON_KEY.sub(r" \1=", text)
     tokens = text.translate(_ZEROS).split(None, MAX_TOKENS)[:MAX_TOKENS]
     return _mask_phrases(" ".join([t if t.isalpha() else _mask_token(t) for t in tokens]))
 
@@ -91,26 +98,27 @@ def _mask_plain(token: str) -> str:
         return match[1] + "*"
     if len(token) > _MAX_TOKEN_CHARS:
         return "*"
-    if "=" in token:
+    if "=" in token or ':"' in token or ":'" in token:
         masked, pairs = _PAIR.subn(_mask_pair, token)
-        if pairs:
+        if pairs and "0" not in masked:
             return masked
-    match = _EDGES.match(token)
-    assert match  # every part of it may be empty
-    head, core, tail = match.groups()
-    if not core:
-        return token
-    return f"{head}*{tail}" if _is_variable(head, core, tail) else token
+    head, core, tail = _edges(token)
+    return f"{head}*{tail}" if core and _is_variable(head, core, tail) else token
 
 
 def _mask_pair(match: re.Match[str]) -> str:
-    key, value = match.groups()
-    if key[:-1].lower() in _TELLING_KEYS and "0" not in value:
+    key, separator, value = match.groups()
+    if key.lower() in _TELLING_KEYS and "0" not in value:
         return match[0]
-    edges = _EDGES.match(value)
-    assert edges
-    head, core, tail = edges.groups()
-    return f"{key}{head}*{tail}" if core else match[0]
+    head, core, tail = _edges(value)
+    return f"{key}{separator}{head}*{tail}" if core else match[0]
+
+
+def _edges(token: str) -> tuple[str, str, str]:
+    """Opening punctuation, core and closing punctuation; a core may be empty."""
+    rest = token.lstrip(_OPENING)
+    core = rest.rstrip(_CLOSING)
+    return token[: len(token) - len(rest)], core, rest[len(core) :]
 
 
 def _is_variable(head: str, core: str, tail: str) -> bool:
@@ -122,6 +130,7 @@ def _is_variable(head: str, core: str, tail: str) -> bool:
         or "@" in core
         or ("." in core and _HOST.fullmatch(core))
         or (("/" in core or "\\" in core) and _PATH.fullmatch(core))
+        or ("-" in core and _NAME.fullmatch(core))
         or _HEX_WORD.fullmatch(core)
     )
 
@@ -131,8 +140,21 @@ def _mask_phrases(line: str) -> str:
     line = _DATE_WORDS.sub("", line)
     line = _NOTHING.sub(lambda match: f"{match[0][0]}*{match[0][1]}", line)
     line = _WHO.sub(r"\1*", line)
-    line = _RUNS.sub("*", line)
+    line = _LONG_VALUE.sub(_mask_long_value, line)
+    line = _without_repeats(_RUNS.sub("*", line))
     if len(line) <= MAX_TEMPLATE_CHARS:
         return line
-    cut = line.rfind(" ", 0, MAX_TEMPLATE_CHARS - len(_CUT_MARK))
-    return line[:cut]
+    return _mask_phrases(line[: line.rfind(" ", 0, MAX_TEMPLATE_CHARS)])  # a phrase may end where the cut is
+
+
+def _mask_long_value(match: re.Match[str]) -> str:
+    return match[0] if match[1].lower() in _TELLING_KEYS else f'{match[1]}{match[2]}"*"'
+
+
+def _without_repeats(line: str) -> str:
+    """A list of like items has as many as it has: `a=* b, a=* b` says no more than one of them."""
+    kept: list[str] = []
+    for token in line.split(" "):
+        if not (kept and "*" in token and token.rstrip(",;") == kept[-1].rstrip(",;")):
+            kept.append(token)
+    return " ".join(kept)
