@@ -1,0 +1,137 @@
+"""The flusher: chunks are folded while the fold before is being written, and acknowledged only once all is durable.
+
+    agent:    room() -> fold the messages of a chunk -> covered(chunk)        (many agents, one event loop)
+    flusher:  swap the fold -> write -> dead letters -> acknowledge in order  (one task)
+
+At most one fold waits while another is written; then `room()` holds the agents back, Faust's buffers fill and fetching
+stops. An exception leaves `run()` without acknowledging anything: the worker must exit, never go on.
+"""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final, Protocol
+
+from processors.fold import Fold
+from schemas.dead_letters import DeadLetter
+
+FOLD_BYTES: Final = 64 * 1024 * 1024  # of message values held in one fold: two folds fit in a small container
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """What one agent was handed: acknowledged as a whole, after its last message is durable."""
+
+    signal: str
+    oldest_ms: int  # smallest Kafka timestamp in it
+    acknowledge: Callable[[], Awaitable[object]]
+
+
+@dataclass(slots=True)
+class Pending:
+    """All that one flush makes durable."""
+
+    fold: Fold = field(default_factory=Fold)
+    letters: list[DeadLetter] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    size_bytes: int = 0
+
+    def __bool__(self) -> bool:
+        return bool(self.fold or self.letters or self.chunks)
+
+
+class Outcome(Protocol):
+    """Told about what became durable; the worker counts it."""
+
+    def flushed(self, seconds: float, fold: Fold, letters: Sequence[DeadLetter]) -> None:
+        """A flush is done; nothing of it is acknowledged yet."""
+
+    def durable(self, chunk: Chunk) -> None:
+        """A chunk is about to be acknowledged."""
+
+
+@dataclass(kw_only=True)
+class Flusher:
+    """One per worker. `write` and `deliver` block, run in a thread and return only when their work is durable."""
+
+    write: Callable[[Fold, threading.Event], list[DeadLetter]]
+    deliver: Callable[[Sequence[DeadLetter], threading.Event], None]
+    forget: Callable[[], None]
+    outcome: Outcome
+    clock: Callable[[], float]  # monotonic seconds
+    interval_s: float
+    max_records: int
+    max_bytes: int = FOLD_BYTES
+
+    pending: Pending = field(default_factory=Pending, init=False)
+    in_flight: Pending | None = field(default=None, init=False)
+    stop: threading.Event = field(default_factory=threading.Event, init=False)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+    _draining: bool = field(default=False, init=False)
+
+    @property
+    def unacknowledged(self) -> int:
+        """Chunks that are folded whole and wait to become durable."""
+        return len(self.pending.chunks) + (len(self.in_flight.chunks) if self.in_flight else 0)
+
+    @property
+    def full(self) -> bool:
+        return self.pending.fold.records >= self.max_records or self.pending.size_bytes >= self.max_bytes
+
+    async def room(self) -> None:
+        """Wait while a full fold waits for the one before it. Call before each message."""
+        while self.full:
+            await self._changed.wait()
+
+    def covered(self, chunk: Chunk) -> None:
+        """All messages of a chunk are folded, the last of them into the present fold."""
+        self.pending.chunks.append(chunk)
+        self._signal()
+
+    def drain(self) -> None:
+        """From now on flush without waiting for the interval; somebody waits for all chunks to be acknowledged."""
+        self._draining = True
+        self._signal()
+
+    async def reassigned(self) -> None:
+        """Partitions were handed out anew. What the index said about them before may be out of date."""
+        while self.in_flight:
+            await self._changed.wait()
+        self.pending = Pending()  # never acknowledged: whoever owns these partitions now reads them again
+        self._draining = False
+        self.forget()
+        self._signal()
+
+    async def run(self) -> None:
+        """Flush for ever. Raises whatever went wrong; `Stopped` when `stop` was set while a store was away."""
+        last = self.clock()
+        while True:
+            await self._due(last)
+            last = self.clock()
+            batch = self.in_flight = self.pending
+            self.pending = Pending()
+            self._signal()
+            letters = batch.letters + await asyncio.to_thread(self.write, batch.fold, self.stop)
+            if letters:
+                await asyncio.to_thread(self.deliver, letters, self.stop)
+            self.outcome.flushed(self.clock() - last, batch.fold, letters)
+            for chunk in batch.chunks:
+                self.outcome.durable(chunk)
+                await chunk.acknowledge()
+            self.in_flight = None
+            self._signal()
+
+    async def _due(self, last: float) -> None:
+        """Return when there is something to flush and it is time to."""
+        while not self.pending:
+            await self._changed.wait()
+        while not (self.full or self._draining) and (rest := last + self.interval_s - self.clock()) > 0:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), rest)
+
+    def _signal(self) -> None:
+        """Wake everyone who waits; they look for themselves. Nothing is lost: all of this runs in one event loop."""
+        self._changed.set()
+        self._changed.clear()

@@ -1,0 +1,73 @@
+"""What an agent does with a chunk: each record becomes a message, each message is folded, then the chunk is covered."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final
+
+from processors.pipeline import Pipeline
+from schemas.records import Message, Signal
+from streams.dead_letters import RejectShare
+from streams.flusher import Chunk, Flusher
+from streams.metrics import WorkerMetrics
+from streams.watchdog import Progress
+
+BUSY_S: Final = 0.02  # folding is CPU work: after this long the event loop gets a turn
+OVERHEAD_BYTES: Final = 300  # of a message beside its key and value, roughly
+
+
+class Intake:
+    """One per worker, shared by the agents of all topics. Topic ids are learned at every assignment."""
+
+    def __init__(
+        self,
+        *,
+        pipeline: Pipeline,
+        flusher: Flusher,
+        share: RejectShare,
+        metrics: WorkerMetrics,
+        progress: Progress,
+        signals: Mapping[str, Signal],
+        clock: Callable[[], float],
+    ) -> None:
+        self._pipeline, self._flusher, self._share = pipeline, flusher, share
+        self._metrics, self._progress, self._signals, self._clock = metrics, progress, signals, clock
+        self.topic_ids: dict[str, str] = {}
+
+    async def take(self, topic: str, records: Sequence[Any], acknowledge: Callable[[], Awaitable[object]]) -> None:
+        """Fold a chunk of Kafka records. Raises DeadLetterLimit."""
+        self._progress.taken += 1
+        flusher, topic_id = self._flusher, self.topic_ids[topic]
+        folded = size_bytes = 0
+        began = self._clock()
+        for record in records:
+            if flusher.full:
+                await flusher.room()
+            elif self._clock() - began > BUSY_S:
+                await asyncio.sleep(0)
+                began = self._clock()
+            pending = flusher.pending  # another one after each wait
+            before = pending.fold.records
+            letters = self._pipeline.run(message_of(record, topic_id), pending.fold)
+            seen = pending.fold.records - before
+            pending.letters += letters
+            size = len(record.value or b"")
+            pending.size_bytes += size + len(record.key or b"") + OVERHEAD_BYTES
+            folded, size_bytes = folded + seen, size_bytes + size
+            self._share.add(seen, len(letters))
+        self._metrics.folded(topic, self._signals[topic], messages=len(records), records=folded, size_bytes=size_bytes)
+        oldest_ms = min(record.timestamp for record in records)
+        flusher.covered(Chunk(signal=self._signals[topic], oldest_ms=oldest_ms, acknowledge=acknowledge))
+
+
+def message_of(record: Any, topic_id: str) -> Message:
+    """The record as aiokafka consumed it. A timestamp of -1 (none) becomes 0."""
+    return Message(
+        topic=record.topic,
+        topic_id=topic_id,
+        partition=record.partition,
+        offset=record.offset,
+        timestamp_ms=max(record.timestamp, 0),
+        key=record.key,
+        value=record.value,
+        headers=tuple(record.headers),
+    )

@@ -1,0 +1,80 @@
+"""The worker's Prometheus instruments, made from the declarations in `schemas.telemetry`."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from processors.fold import Fold
+from schemas import telemetry
+from schemas.dead_letters import DeadLetter
+from schemas.records import Signal
+from schemas.telemetry import Metric
+from streams.flusher import Chunk
+
+FILTERED_RULE: Final = "filtered:"  # so `processors.shape` names the tallies of dropped records
+
+
+def counter(metric: Metric, registry: CollectorRegistry) -> Counter:
+    return Counter(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def gauge(metric: Metric, registry: CollectorRegistry) -> Gauge:
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry)
+
+
+def histogram(metric: Metric, registry: CollectorRegistry) -> Histogram:
+    return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
+
+
+class WorkerMetrics:
+    """Counts what the worker does. `wall_ms` tells epoch milliseconds; only freshness is measured against it."""
+
+    def __init__(self, registry: CollectorRegistry, wall_ms: Callable[[], int]) -> None:
+        self._wall_ms = wall_ms
+        self._messages = counter(telemetry.WORKER_MESSAGES, registry)
+        self._records = counter(telemetry.WORKER_RECORDS, registry)
+        self._bytes = counter(telemetry.WORKER_BYTES, registry)
+        self._letters = counter(telemetry.DEAD_LETTERS, registry)
+        self._filtered = counter(telemetry.FILTERED, registry)
+        self._flush = histogram(telemetry.FLUSH_SECONDS, registry)
+        self._freshness = histogram(telemetry.FRESHNESS_SECONDS, registry)
+        self._lag = gauge(telemetry.LAG, registry)
+        self._pending = gauge(telemetry.PENDING_CHUNKS, registry)
+        self._paused = gauge(telemetry.PAUSED, registry)
+        self._put_off = counter(telemetry.HOUSEKEEPING_FAILURES, registry)
+        self._lagging: set[tuple[str, int]] = set()
+
+    def watch(self, pending: Callable[[], int], paused: Mapping[str, Callable[[], bool]]) -> None:
+        """Read these when Prometheus asks."""
+        self._pending.set_function(pending)
+        for service, waits in paused.items():
+            self._paused.labels(service).set_function(waits)
+
+    def folded(self, topic: str, signal: Signal, *, messages: int, records: int, size_bytes: int) -> None:
+        self._messages.labels(topic, signal).inc(messages)
+        self._records.labels(topic, signal).inc(records)
+        self._bytes.labels(topic).inc(size_bytes)
+
+    def flushed(self, seconds: float, fold: Fold, letters: Sequence[DeadLetter]) -> None:
+        self._flush.observe(seconds)
+        for letter in letters:
+            self._letters.labels(letter.message.topic, letter.stage).inc()
+        for change in fold:
+            rule = change.fixed.get("rule", "")
+            if rule.startswith(FILTERED_RULE):
+                self._filtered.labels(rule.removeprefix(FILTERED_RULE)).inc(sum(map(len, change.spots.values())))
+
+    def durable(self, chunk: Chunk) -> None:
+        self._freshness.labels(chunk.signal).observe(max(0, self._wall_ms() - chunk.oldest_ms) / 1000)
+
+    def put_off(self) -> None:
+        self._put_off.inc()
+
+    def lag(self, records: Mapping[tuple[str, int], int]) -> None:
+        """Of the partitions that this worker owns now; those of before are no longer its to report."""
+        for topic, partition in self._lagging - set(records):
+            self._lag.remove(topic, str(partition))
+        self._lagging = set(records)
+        for (topic, partition), behind in records.items():
+            self._lag.labels(topic, str(partition)).set(behind)

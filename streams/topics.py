@@ -1,0 +1,180 @@
+"""Topics as Kafka has them: reach the broker, read topic ids, create what is missing, compare settings, measure lag."""
+
+import base64
+import struct
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import (  # type: ignore[attr-defined] # public names that its stubs forgot to export
+    AdminClient,
+    ConfigResource,
+    NewTopic,
+    OffsetSpec,
+    ResourceType,
+)
+
+from schemas.errors import SinkUnavailable, StartupError
+from schemas.settings import Kafka, kafka_client_config
+from schemas.topics import Topic
+
+ANSWER_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """One topic as the broker has it."""
+
+    name: str
+    topic_id: str
+    partitions: int
+    replication: int
+    config: Mapping[str, str]
+
+
+class Broker:
+    """The admin client. Every call may block for `timeout_s` and raises SinkUnavailable when Kafka does not answer."""
+
+    def __init__(self, kafka: Kafka, timeout_s: float = ANSWER_S) -> None:
+        self._address, self._timeout_s = kafka.bootstrap_servers, timeout_s
+        self._complaint = ""
+        self._client = AdminClient(kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0})
+
+    def _complain(self, error: KafkaError) -> None:
+        """librdkafka answers every failure with a time-out; only this callback says what was wrong."""
+        if error.code() != KafkaError._ALL_BROKERS_DOWN and not self._complaint:
+            self._complaint = f"{error.name().lstrip('_').lower()}: {error.str()}"
+
+    def reach(self) -> int:
+        """The number of brokers. Raises StartupError that names the address, the reason and what to do."""
+        try:
+            return len(self._client.list_topics(timeout=self._timeout_s).brokers)
+        except KafkaException as error:
+            self._client.poll(0)
+            reason = self._complaint or error.args[0].str()
+            raise StartupError(f"Kafka at {self._address} does not answer ({reason}). {self._advice()}") from None
+
+    def describe(self, names: Iterable[str]) -> dict[str, Described]:
+        """The topics of these names that exist, settings included."""
+        wanted = sorted(set(names))
+        found = {n: d for n, d in ((n, self._describe(f)) for n, f in self._ask_topics(wanted).items()) if d}
+        resources = [ConfigResource(ResourceType.TOPIC, name) for name in found]
+        answers = self._client.describe_configs(resources, request_timeout=self._timeout_s) if resources else {}
+        described = {}
+        for resource, future in answers.items():
+            topic = found[resource.name]
+            described[resource.name] = Described(
+                name=resource.name,
+                topic_id=topic_id_text(topic.topic_id),
+                partitions=len(topic.partitions),
+                replication=min((len(p.replicas) for p in topic.partitions), default=0),
+                config={name: entry.value for name, entry in self._wait(future).items()},
+            )
+        return described
+
+    def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
+        """Kafka's own ids of those topics that exist: a topic that is deleted and made again has another one."""
+        answers = {name: self._describe(future) for name, future in self._ask_topics(sorted(set(names))).items()}
+        return {name: topic_id_text(topic.topic_id) for name, topic in answers.items() if topic}
+
+    def create(self, table: Sequence[Topic], replication: int) -> dict[str, bool]:
+        """Make what is missing; True for those that were made now."""
+        wanted = [
+            NewTopic(t.name, num_partitions=t.partitions, replication_factor=replication, config=dict(t.config))
+            for t in table
+        ]
+        made = {}
+        for name, future in self._client.create_topics(wanted, request_timeout=self._timeout_s).items():
+            try:
+                future.result(self._timeout_s)
+                made[name] = True
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise SinkUnavailable(f"topic {name!r} was not created: {self._why(error)}") from None
+                made[name] = False
+        return made
+
+    def lag(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """Records from the group's committed offset (the start, without one) to the end, by topic and partition."""
+        wanted = sorted(partitions)
+        if not wanted:
+            return {}
+        asked = [TopicPartition(topic, partition) for topic, partition in wanted]
+        groups = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._timeout_s
+        )
+        committed = {(p.topic, p.partition): p.offset for p in self._wait(groups[group]).topic_partitions}
+        ends = self._offsets(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+        starts = self._offsets(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
+        return {
+            key: max(0, ends[key] - (committed[key] if committed.get(key, -1) >= 0 else starts[key])) for key in wanted
+        }
+
+    def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
+        answers = self._client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=self._timeout_s)
+        return {(p.topic, p.partition): self._wait(future).offset for p, future in answers.items()}
+
+    def _ask_topics(self, names: Sequence[str]) -> dict[str, Any]:
+        if not names:
+            return {}
+        return dict(self._client.describe_topics(TopicCollection(list(names)), request_timeout=self._timeout_s))
+
+    def _describe(self, future: Any) -> Any:
+        try:
+            return future.result(self._timeout_s)
+        except KafkaException as error:
+            if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+                return None
+            raise SinkUnavailable(self._why(error)) from None
+
+    def _wait(self, future: Any) -> Any:
+        try:
+            return future.result(self._timeout_s)
+        except KafkaException as error:
+            raise SinkUnavailable(self._why(error)) from None
+
+    def _why(self, error: KafkaException) -> str:
+        return f"Kafka at {self._address}: {error.args[0].str()}"
+
+    def _advice(self) -> str:
+        if "authentication" in self._complaint or "sasl" in self._complaint.lower():
+            return "Check FRESHET_KAFKA__USERNAME, __PASSWORD, __SASL_MECHANISM and __SECURITY_PROTOCOL."
+        if "ssl" in self._complaint.lower():
+            return "Check FRESHET_KAFKA__SECURITY_PROTOCOL, __CA_FILE, __CERT_FILE and __KEY_FILE."
+        return "Start it (`make up`) or set FRESHET_KAFKA__BOOTSTRAP_SERVERS."
+
+
+def topic_id_text(topic_id: Any) -> str:
+    """As Kafka's own tools print it: the 128 bits, URL-safe Base64 without padding."""
+    high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
+    return base64.urlsafe_b64encode(struct.pack(">qq", high, low)).rstrip(b"=").decode()
+
+
+def differences(table: Sequence[Topic], found: Mapping[str, Described], replication: int) -> list[str]:
+    """One line for each way in which the broker's topics differ from the table; more partitions are fine."""
+    lines = []
+    for topic in table:
+        there = found.get(topic.name)
+        if there is None:
+            lines.append(f"{topic.name}: missing")
+            continue
+        if there.partitions < topic.partitions:
+            lines.append(f"{topic.name}: {there.partitions} partitions, {topic.partitions} wanted")
+        if there.replication < replication:
+            lines.append(f"{topic.name}: replication {there.replication}, {replication} wanted")
+        lines += [
+            f"{topic.name}: {name}={there.config.get(name, '')}, {value} wanted"
+            for name, value in topic.config.items()
+            if there.config.get(name) != value
+        ]
+    return lines
+
+
+def require(broker: Broker, names: Iterable[str]) -> dict[str, str]:
+    """The ids of these topics. Raises StartupError when one does not exist."""
+    wanted = set(names)
+    ids = broker.topic_ids(wanted)
+    if missing := sorted(wanted - set(ids)):
+        raise StartupError(f"Kafka has no topic {', '.join(missing)}. Run `python -m streams topics create`.")
+    return ids

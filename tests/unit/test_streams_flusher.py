@@ -1,0 +1,179 @@
+"""Nothing is acknowledged before it is durable, chunks go in order, and one fold at most waits behind another."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable, Sequence
+
+import pytest
+
+from processors.fold import Fold
+from processors.writer import Stopped
+from schemas.dead_letters import DeadLetter
+from schemas.records import Message
+from streams.flusher import Chunk, Flusher
+
+
+def message(offset: int) -> Message:
+    return Message(topic="t", topic_id="id", partition=0, offset=offset, timestamp_ms=1, key=None, value=b"v")
+
+
+def letter(offset: int) -> DeadLetter:
+    return DeadLetter(message=message(offset), index=0, reason="bad", stage="decode")
+
+
+class Stores:
+    """A sink and a dead-letter topic that note what happens, in order, and can be held up or broken."""
+
+    def __init__(self) -> None:
+        self.happened: list[str] = []
+        self.open = threading.Event()
+        self.open.set()
+        self.error: Exception | None = None
+        self.rejected: list[DeadLetter] = []
+
+    def write(self, fold: Fold, stop: threading.Event) -> list[DeadLetter]:
+        while not self.open.wait(0.005):
+            if stop.is_set():
+                raise Stopped("away")
+        if self.error:
+            raise self.error
+        self.happened.append(f"wrote {fold.records}")
+        return self.rejected
+
+    def deliver(self, letters: Sequence[DeadLetter], _: threading.Event) -> None:
+        self.happened.append(f"letters {[item.message.offset for item in letters]}")
+
+    def forget(self) -> None:
+        self.happened.append("forgot")
+
+    def flushed(self, *_: object) -> None: ...
+
+    def durable(self, chunk: Chunk) -> None: ...
+
+    def chunk(self, name: str) -> Chunk:
+        async def acknowledge() -> None:
+            self.happened.append(f"acked {name}")
+
+        return Chunk(signal="log", oldest_ms=0, acknowledge=acknowledge)
+
+
+def flusher_of(stores: Stores, **options: float) -> Flusher:
+    settings = {"interval_s": 0.0, "max_records": 10} | options
+    return Flusher(
+        write=stores.write,
+        deliver=stores.deliver,
+        forget=stores.forget,
+        outcome=stores,
+        clock=time.monotonic,
+        interval_s=settings["interval_s"],
+        max_records=int(settings["max_records"]),
+    )
+
+
+def fold(flusher: Flusher, records: int = 1) -> None:
+    for offset in range(records):
+        flusher.pending.fold.records += 1
+        flusher.pending.fold.messages.append(message(offset))
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+async def run(flusher: Flusher, scenario: Callable[[], Awaitable[None]]) -> None:
+    task = asyncio.create_task(flusher.run())
+    try:
+        await scenario()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_acknowledges_in_order_after_documents_and_letters() -> None:
+    stores = Stores()
+    stores.rejected = [letter(7)]
+    flusher = flusher_of(stores)
+    fold(flusher, 2)
+    flusher.pending.letters.append(letter(3))
+    flusher.covered(stores.chunk("a"))
+    flusher.covered(stores.chunk("b"))
+    await run(flusher, lambda: until(lambda: flusher.unacknowledged == 0))
+    assert stores.happened == ["wrote 2", "letters [3, 7]", "acked a", "acked b"]
+
+
+async def test_folds_on_while_a_flush_runs_then_holds_back() -> None:
+    stores = Stores()
+    flusher = flusher_of(stores, max_records=3)
+    stores.open.clear()
+    fold(flusher)
+    flusher.covered(stores.chunk("a"))
+
+    async def scenario() -> None:
+        await until(lambda: flusher.in_flight is not None)
+        fold(flusher, 3)
+        waiting = asyncio.create_task(flusher.room())
+        await asyncio.sleep(0.02)
+        assert not waiting.done()
+        stores.open.set()
+        await asyncio.wait_for(waiting, 5)
+
+    await run(flusher, scenario)
+
+
+@pytest.mark.parametrize("hurry", ["drain", "full"])
+async def test_waits_for_its_interval_unless(hurry: str) -> None:
+    stores = Stores()
+    flusher = flusher_of(stores, interval_s=60, max_records=3)
+
+    async def scenario() -> None:
+        fold(flusher)
+        flusher.covered(stores.chunk("a"))
+        await asyncio.sleep(0.05)
+        assert stores.happened == []
+        if hurry == "drain":
+            flusher.drain()
+        else:
+            fold(flusher, 2)
+            flusher.covered(stores.chunk("b"))
+        await until(lambda: flusher.unacknowledged == 0)
+
+    await run(flusher, scenario)
+    assert "acked a" in stores.happened
+
+
+@pytest.mark.parametrize(
+    ("error", "stop", "raised"), [(RuntimeError("defect"), False, RuntimeError), (None, True, Stopped)]
+)
+async def test_an_error_acknowledges_nothing(error: Exception | None, stop: bool, raised: type[Exception]) -> None:
+    stores = Stores()
+    stores.error = error
+    flusher = flusher_of(stores)
+    if stop:
+        stores.open.clear()
+        flusher.stop.set()
+    fold(flusher)
+    flusher.covered(stores.chunk("a"))
+    with pytest.raises(raised):
+        await asyncio.wait_for(flusher.run(), 5)
+    assert stores.happened == []
+
+
+async def test_reassignment_drops_what_is_not_written_and_forgets() -> None:
+    stores = Stores()
+    flusher = flusher_of(stores, interval_s=60)
+
+    async def scenario() -> None:
+        fold(flusher)
+        flusher.covered(stores.chunk("old"))
+        await flusher.reassigned()
+        assert flusher.unacknowledged == 0
+        fold(flusher)
+        flusher.covered(stores.chunk("new"))
+        flusher.drain()
+        await until(lambda: flusher.unacknowledged == 0)
+
+    await run(flusher, scenario)
+    assert stores.happened == ["forgot", "wrote 1", "acked new"]

@@ -1,0 +1,61 @@
+"""The watchdog barks at a worker that stands still, and at nothing else; rounds survive an outage, not a defect."""
+
+import threading
+
+import pytest
+
+from schemas.errors import SinkUnavailable
+from streams import watchdog
+from streams.watchdog import Progress, Watchdog, rounds
+
+
+@pytest.mark.parametrize(
+    ("pending", "acked", "paused", "beats", "barks"),
+    [
+        (1, False, False, True, "chunks are pending"),
+        (1, True, False, True, ""),  # slow, but it moves
+        (1, False, True, True, ""),  # a store is away: waiting is right
+        (0, False, False, True, ""),  # idle
+        (0, False, False, False, "event loop"),
+    ],
+)
+def test_barks(pending: int, acked: bool, paused: bool, beats: bool, barks: str) -> None:
+    now = 0.0
+    progress = Progress(taken=100 + pending, acknowledged=100)
+    dog = Watchdog(progress, lambda: paused, lambda: now, limit_s=120)
+    said = ""
+    for _ in range(30):
+        now += 5
+        if acked:
+            progress.taken, progress.acknowledged = progress.taken + 1, progress.acknowledged + 1
+        progress.beats += beats
+        said = said or dog.check()
+    assert barks in said
+    assert bool(barks) is bool(said)
+
+
+def test_the_time_of_a_pause_does_not_count() -> None:
+    now, paused = 0.0, True
+    dog = Watchdog(progress := Progress(taken=1), lambda: paused, lambda: now, limit_s=120)
+    for second in range(0, 400, 5):
+        now, paused, progress.beats = float(second), second < 300, second
+        assert dog.check() == ""
+
+
+def test_rounds_put_off_what_is_away_and_leave_on_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    left, put_off, ended = [], [], threading.Event()
+    answers = iter([SinkUnavailable("away"), None, ValueError("defect")])
+
+    def call() -> None:
+        if error := next(answers):
+            raise error
+
+    def leave(code: int, *_: object, **__: object) -> None:
+        left.append(code)
+        stop.set()
+        ended.set()
+
+    monkeypatch.setattr(watchdog, "leave", leave)
+    stop = rounds("test", 0.01, call, lambda: put_off.append(1))
+    assert ended.wait(5)
+    assert (left, put_off) == ([70], [1])
