@@ -110,3 +110,37 @@ WORKER_METRICS: Final = (
     LAG,
     HOUSEKEEPING_FAILURES,
 )
+
+API_REQUESTS: Final = Metric(
+    name="freshet_api_requests",
+    kind="counter",
+    help="HTTP requests answered; 499: the client hung up first.",
+    labels=("route", "status"),
+)
+API_SECONDS: Final = Metric(
+    name="freshet_api_request_seconds",
+    kind="histogram",
+    help="Time from the first byte of a request to the last byte of its response.",
+    labels=("route",),
+    buckets=_SECONDS,
+)
+API_ANSWERS: Final = Metric(
+    name="freshet_api_answers",
+    kind="counter",
+    help="Chat answers by what wrote them: the model, or the ranked evidence alone (extractive).",
+    labels=("mode",),
+)
+API_BROKEN_ANSWERS: Final = Metric(
+    name="freshet_api_broken_answers",
+    kind="counter",
+    help="Chat answers that ended in an error in mid-stream.",
+    labels=("code",),
+)
+API_FIRST_TEXT_SECONDS: Final = Metric(
+    name="freshet_api_first_text_seconds",
+    kind="histogram",
+    help="Time from the start of an answer to its first text.",
+    buckets=_SECONDS,
+)
+
+API_METRICS: Final = (API_REQUESTS, API_SECONDS, API_ANSWERS, API_BROKEN_ANSWERS, API_FIRST_TEXT_SECONDS)
