@@ -1,0 +1,282 @@
+"""Documents become evidence: one text a person can read, an id that resolves, coordinates that lead to Kafka. Pure."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from schemas.context import Evidence, Span
+from schemas.documents import MINUTE_MS, day_of
+from schemas.records import severity_band
+
+Json = Mapping[str, Any]
+SHOWN_CHARS: Final = 600
+SHOWN_COORDINATES: Final = 4
+
+
+class EvidenceId(NamedTuple):
+    """`log-<pattern>-<first minute>-<last minute>`, `metric-` likewise, `event-<day>-<id>`, `alert-<day>-<id>`."""
+
+    kind: str
+    parts: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, text: str) -> "EvidenceId":
+        """Raises ValueError on anything that this product does not write."""
+        kind, *parts = text.split("-")
+        wanted = {"log": 3, "metric": 3, "event": 2, "alert": 2}
+        if kind == "runbook" and len(parts) >= 2:
+            return cls(kind, (text,))
+        if wanted.get(kind) != len(parts) or not all(part.isalnum() for part in parts):
+            raise ValueError("not an evidence id")
+        if kind in ("log", "metric") and not all(part.isdigit() and len(part) < 12 for part in parts[1:]):
+            raise ValueError("not an evidence id")
+        return cls(kind, tuple(parts))
+
+
+def moment(ms: float) -> datetime:
+    return datetime.fromtimestamp(ms / 1000, UTC)
+
+
+def minutes_id(kind: str, identity: str, first_ms: float, last_ms: float) -> str:
+    return f"{kind}-{identity}-{int(first_ms // MINUTE_MS)}-{int(last_ms // MINUTE_MS)}"
+
+
+def dated_id(kind: str, document_id: str, first_ms: int) -> str:
+    return f"{kind}-{day_of(first_ms).replace('.', '')}-{document_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Evidence before it is ranked, with what ranking needs to know."""
+
+    evidence: Evidence
+    severity: float  # 0..1
+    novel: float  # 0..1: how new this is, against its own past
+    relevance: float = 0.0  # 0..1: from the searches
+    pod: str = ""
+    node: str = ""
+    words: frozenset[str] = frozenset()  # of the text, to see near-duplicates
+
+
+_WEIGHT_OF_BAND: Final = {
+    "fatal": 1.0,
+    "error": 0.9,
+    "warn": 0.6,
+    "unknown": 0.25,
+    "info": 0.2,
+    "debug": 0.05,
+    "trace": 0,
+}
+# Reasons of Kubernetes events that name a cause rather than a symptom, whatever their type says (several are Normal):
+# kubernetes/pkg/kubelet/events/event.go and the scheduler's FailedScheduling.
+TELLING_REASONS: Final = frozenset({
+    "OOMKilling", "SystemOOM", "Evicted", "EvictionThresholdMet", "NodeHasDiskPressure", "NodeHasInsufficientMemory",
+    "FreeDiskSpaceFailed", "ImageGCFailed", "FailedScheduling", "FailedMount", "FailedAttachVolume", "NodeNotReady",
+    "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "FailedCreatePodSandBox", "InvalidDiskCapacity",
+    "DNSConfigForming", "Rebooted", "BackOff",
+})  # fmt: skip
+CHANGE_REASONS: Final = frozenset(
+    {"ScalingReplicaSet", "Killing", "SuccessfulCreate", "SuccessfulDelete", "SuccessfulRescale"}
+)
+
+
+def log_candidates(
+    details: Json, texts: Mapping[str, Json], past: Mapping[str, float], ranks: Mapping[str, int], span: Span
+) -> list[Candidate]:
+    """Patterns that were active in the range. `past`: how many times each was said in the day before."""
+    buckets = details.get("aggregations", {}).get("patterns", {}).get("buckets", [])
+    if not buckets:
+        return []
+    seen_from = min(bucket["first"]["value"] for bucket in buckets)
+    start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
+    observed = max(end_ms - max(seen_from, start_ms), MINUTE_MS)
+    made = []
+    for bucket in buckets:
+        newest = bucket["newest"]["hits"]["hits"][0]["_source"]
+        oldest = bucket["oldest"]["hits"]["hits"][0]["_source"]
+        first, last, count = bucket["first"]["value"], bucket["last"]["value"], int(bucket["seen"]["value"])
+        band = severity_band(int(bucket["severity"]["value"]))
+        said = texts.get(bucket["key"], {})
+        pods = [e["key"] for e in bucket["entities"]["buckets"]]
+        before = past.get(bucket["key"], 0.0)
+        line = newest["exemplars"][-1]["text"] if newest.get("exemplars") else said.get("template", "")
+        made.append(
+            Candidate(
+                evidence=Evidence(
+                    id=minutes_id("log", bucket["key"], first, last),
+                    kind="log",
+                    text=line[:SHOWN_CHARS],
+                    title=said.get("template", "")[:200],
+                    cluster=newest["cluster"],
+                    namespace=newest["namespace"],
+                    workload=newest["workload"],
+                    entity=pods[0] if len(pods) == 1 else f"workload/{newest['workload']}",
+                    first=moment(first),
+                    last=moment(last),
+                    count=count,
+                    severity=band,
+                    coordinates=_coordinates(newest.get("exemplars", [])[::-1], oldest.get("exemplars", [])),
+                ),
+                severity=_WEIGHT_OF_BAND[band],
+                novel=_novelty(first - seen_from, observed, before, count, end_ms - start_ms),
+                relevance=_relevance(ranks.get(bucket["key"])),
+                pod=newest["pod"],
+                node=newest["node"],
+                words=frozenset(said.get("template", line).lower().split()),
+            )
+        )
+    return made
+
+
+def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, range_ms: float) -> float:
+    """1 for what began in the range; for what is known, by how much it grew against the day before."""
+    if before == 0:
+        # Nothing known from before: what started with the data itself is taken for the usual.
+        return 1.0 if onset_ms > 0.08 * observed_ms else 0.35
+    usual = before * range_ms / (24 * 3_600_000)
+    return min(max((count / max(usual, 1.0) - 1) / 8, 0.0), 0.9)
+
+
+def _relevance(rank: int | None) -> float:
+    return 0.0 if rank is None else 1 / (1 + rank / 15)
+
+
+def _coordinates(*exemplars: Sequence[Json]) -> tuple[str, ...]:
+    found = dict.fromkeys(e["at"] for group in exemplars for e in group)
+    return tuple(found)[:SHOWN_COORDINATES]
+
+
+def event_candidate(document: Json, rank: int | None, span: Span, day: str, document_id: str) -> Candidate:
+    """A Kubernetes event, as it stood at the end of the range."""
+    end_ms, start_ms = span.end.timestamp() * 1000, span.start.timestamp() * 1000
+    until = [o for o in document["observations"].values() if o["t"] <= end_ms]
+    latest = max(until, key=lambda o: (o["t"], o["n"]), default={"t": document["first_ms"], "n": 1, "at": ""})
+    count = max((o["n"] for o in until), default=1)
+    reason = document["reason"]
+    telling = reason in TELLING_REASONS
+    weight = 1.0 if telling else 0.7 if document["warning"] else 0.45 if reason in CHANGE_REASONS else 0.15
+    text = f"{reason} {document['object_kind']}/{document['object_name']}: {document['message']}"
+    return Candidate(
+        evidence=Evidence(
+            id=f"event-{day.replace('.', '')}-{document_id}",
+            kind="event",
+            text=text[:SHOWN_CHARS],
+            title=f"{reason} {document['object_kind']}/{document['object_name']}",
+            cluster=document["cluster"],
+            namespace=document["namespace"],
+            workload=document["workload"],
+            entity=document["entity"],
+            first=moment(document["first_ms"]),
+            last=moment(latest["t"]),
+            count=max(count, 1),
+            severity="warn" if document["warning"] else "info",
+            coordinates=(latest["at"],) if latest["at"] else (),
+        ),
+        severity=weight,
+        novel=1.0 if document["first_ms"] >= start_ms else 0.4,
+        relevance=_relevance(rank),
+        pod=document["pod"],
+        node=document["node"],
+        words=frozenset(f"{reason} {document['message']}".lower().split()),
+    )
+
+
+def alert_candidate(document: Json, span: Span, day: str, document_id: str) -> Candidate | None:
+    """An alert, if it fired at some time in the range."""
+    start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
+    until = [o for o in document["observations"].values() if o["t"] <= end_ms]
+    resolved = [o["t"] for o in until if o["status"] == "resolved"]
+    if not until or (resolved and max(resolved) < start_ms):
+        return None
+    status = "resolved" if resolved else "firing"
+    notes = document["annotations"]
+    summary = notes.get("summary") or notes.get("message") or notes.get("description") or ""
+    weight = _WEIGHT_OF_BAND[severity_band(document["severity_number"])]
+    return Candidate(
+        evidence=Evidence(
+            id=f"alert-{day.replace('.', '')}-{document_id}",
+            kind="alert",
+            text=f"Alert {document['name']} is {status}: {summary}"[:SHOWN_CHARS],
+            title=document["name"],
+            url=document.get("runbook_url", ""),
+            cluster=document["cluster"],
+            namespace=document["namespace"],
+            workload=document["workload"],
+            entity=document["entity"],
+            first=moment(document["first_ms"]),
+            last=moment(max(resolved) if resolved else max(o["t"] for o in until)),
+            severity=severity_band(document["severity_number"]),
+            coordinates=tuple(dict.fromkeys(o["at"] for o in until))[-2:],
+        ),
+        severity=weight if status == "firing" else weight * 0.3,
+        novel=1.0 if document["first_ms"] >= start_ms else 0.5,
+        pod=document["pod"],
+        node=document["node"],
+        words=frozenset(f"{document['name']} {summary}".lower().split()),
+    )
+
+
+def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
+    """One series over the range: its value now, and how far that is from what it was at first."""
+    start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
+    points = sorted(
+        (int(minute), point) for hour in hours for minute, point in hour["points"].items() if int(minute) <= end_ms
+    )
+    inside = [(minute, point) for minute, point in points if minute >= start_ms - MINUTE_MS]
+    if not inside:
+        return None
+    latest = hours[-1]
+    values = [point["v"] for _, point in points]
+    shown, unit = (_rates(points), "/s") if latest["monotonic"] else (values, latest["unit"])
+    if not shown:
+        return None
+    early = shown[: max(len(shown) // 3, 1)]
+    usual, now = statistics.median(early), shown[-1]
+    spread = max(statistics.pstdev(early), abs(usual) * 0.05, 1e-9)
+    extreme = max(shown, key=lambda value: abs(value - usual))
+    deviation = abs(extreme - usual) / spread
+    labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
+    text = (
+        f"{latest['name']}{{{labels}}} of {latest['entity']}: now {_number(now)}{unit}, "
+        f"at first {_number(usual)}{unit}, range {_number(min(shown))} to {_number(max(shown))}{unit} "
+        f"over {len(shown)} minutes"
+    )
+    return Candidate(
+        evidence=Evidence(
+            id=minutes_id("metric", latest["series_id"], inside[0][0], inside[-1][0]),
+            kind="metric",
+            text=text[:SHOWN_CHARS],
+            title=latest["name"],
+            cluster=latest["cluster"],
+            namespace=latest["namespace"],
+            workload=latest["workload"],
+            entity=latest["entity"],
+            first=moment(inside[0][0]),
+            last=moment(inside[-1][0]),
+            count=len(inside),
+            coordinates=(inside[-1][1]["o"].split("/", 1)[1],),
+        ),
+        severity=min(deviation / 12, 0.75),
+        novel=min(deviation / 6, 1.0),
+        pod=latest["pod"],
+        node=latest["node"],
+        words=frozenset({latest["name"], latest["workload"], latest["entity"]}),
+    )
+
+
+def _rates(points: Sequence[tuple[int, Json]]) -> list[float]:
+    """Per second, between neighbouring minutes; a counter that falls has been reset and starts from zero."""
+    rates = []
+    for (before, one), (after, two) in pairwise(points):
+        rise = two["v"] - one["v"] if two["v"] >= one["v"] else two["v"]
+        rates.append(rise / ((after - before) / 1000))
+    return rates
+
+
+def _number(value: float) -> str:
+    if abs(value) >= 1 << 20 and float(value).is_integer():
+        return f"{value / (1 << 20):,.0f}Mi" if value < 1 << 34 else f"{value / (1 << 30):,.1f}Gi"
+    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"

@@ -1,0 +1,103 @@
+"""What an answer could see and what it could not, so that "no errors" is never confused with "no data". Pure."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from cag.evidence import moment
+from schemas.context import Freshness, PartitionFreshness, Plan, SourceFreshness
+
+SILENT_AFTER: Final = timedelta(minutes=3)  # a source that spoke before and has said nothing for so long
+FORGOTTEN_AFTER: Final = timedelta(days=1)  # one that has been silent this long is taken for gone
+LAG_WORTH_SAYING: Final = 1_000  # records
+NAMED: Final = 5  # silent sources that are named before the rest is counted
+
+
+def freshness(
+    watermarks: Sequence[Mapping[str, Any]],
+    *,
+    now: datetime,
+    plan: Plan | None = None,
+    ends: Mapping[tuple[str, int], int] | None,
+    dead_letters: int | None,
+    trouble: Sequence[str] = (),
+) -> Freshness:
+    """`ends`: end offset of each partition, None when Kafka is away; `dead_letters`: in the range, None if unknown."""
+    sources = sorted((_source(w) for w in watermarks if w["level"] == "source"), key=lambda s: s.newest, reverse=True)
+    partitions = [_partition(w, ends) for w in watermarks if w["level"] == "partition"]
+    if plan is not None and plan.namespaces:
+        sources = [s for s in sources if not s.namespace or s.namespace in plan.namespaces]
+    known = [s for s in sources if now - s.newest < FORGOTTEN_AFTER]
+    newest = max((s.newest for s in known), default=None)
+    missing = [*trouble, *_silent(known, now), *_behind(partitions)]
+    if not sources:
+        missing.append("no telemetry has been indexed yet for this scope")
+    if ends is None:
+        missing.append("Kafka did not answer, so the lag is unknown")
+    if dead_letters:
+        missing.append(f"{dead_letters} records of this time went to the dead letters and are not in the answer")
+    return Freshness(
+        asked_at=now,
+        newest=newest,
+        sources=tuple(sources[:200]),
+        partitions=tuple(sorted(partitions, key=lambda p: (p.topic, p.partition))),
+        missing=tuple(missing),
+        statement=_statement(newest, now, known, missing),
+    )
+
+
+def _source(w: Mapping[str, Any]) -> SourceFreshness:
+    return SourceFreshness(
+        topic=w["topic"],
+        cluster=w["cluster"],
+        namespace=w["namespace"],
+        workload=w["workload"],
+        newest=moment(w["newest_ms"]),
+    )
+
+
+def _partition(w: Mapping[str, Any], ends: Mapping[tuple[str, int], int] | None) -> PartitionFreshness:
+    end = ends.get((w["topic"], w["partition"])) if ends is not None else None
+    lag = max(end - w["offset"] - 1, 0) if end is not None else None
+    return PartitionFreshness(
+        topic=w["topic"], partition=w["partition"], offset=w["offset"], newest=moment(w["newest_ms"]), lag=lag
+    )
+
+
+def _silent(sources: Sequence[SourceFreshness], now: datetime) -> list[str]:
+    silent = sorted((s for s in sources if now - s.newest > SILENT_AFTER), key=lambda s: s.newest, reverse=True)
+    said = [
+        f"{'/'.join(filter(None, (s.cluster, s.namespace, s.workload))) or 'an unnamed source'} has been silent on "
+        f"{s.topic} since {_clock(s.newest)}"
+        for s in silent[:NAMED]
+    ]
+    return [*said, f"{len(silent) - NAMED} more sources are silent"] if len(silent) > NAMED else said
+
+
+def _behind(partitions: Sequence[PartitionFreshness]) -> list[str]:
+    behind: dict[str, int] = {}
+    for partition in partitions:
+        if partition.lag and partition.lag >= LAG_WORTH_SAYING:
+            behind[partition.topic] = behind.get(partition.topic, 0) + partition.lag
+    return [f"{lag:,} records of {topic} are not indexed yet" for topic, lag in sorted(behind.items())]
+
+
+def _statement(
+    newest: datetime | None, now: datetime, sources: Sequence[SourceFreshness], missing: Sequence[str]
+) -> str:
+    if newest is None:
+        said = "No data to go by."
+    else:
+        age = max((now - newest).total_seconds(), 0)
+        said = f"Newest data {_clock(newest)} UTC ({_age(age)} old), from {len(sources)} sources."
+    return f"{said} Not seen: {'; '.join(missing)}." if missing else f"{said} Nothing known to be missing."
+
+
+def _clock(when: datetime) -> str:
+    return when.astimezone(UTC).strftime("%H:%M:%S")
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,67 @@
+"""The read edge to OpenSearch: searches in parallel, one error type. Every query body comes from `queries.py`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import orjson
+from opensearchpy import AsyncOpenSearch
+from opensearchpy.exceptions import ConnectionError as SearchConnectionError
+from opensearchpy.exceptions import NotFoundError, TransportError
+
+from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.settings import OpenSearch as OpenSearchSettings
+
+Json = dict[str, Any]
+
+
+class IndexReader:
+    """Asynchronous searches over one installation. Nothing is sent before the first call."""
+
+    def __init__(self, settings: OpenSearchSettings) -> None:
+        options: Json = {}
+        if settings.username:
+            options["http_auth"] = (settings.username, settings.password.get_secret_value())
+        if settings.ca_file:
+            options["ca_certs"] = str(settings.ca_file)
+        if settings.url.scheme == "https":
+            options |= {"verify_certs": settings.verify_certs, "ssl_show_warn": False}
+        self._url = str(settings.url)
+        self._client = AsyncOpenSearch(self._url, max_retries=0, timeout=settings.timeout_s, **options)
+
+    async def close(self) -> None:
+        await self._client.close()
+
+    async def search(self, index: str, body: Mapping[str, Any], *, pipeline: str = "_none") -> Json:
+        """One search. An index that does not exist yet is an empty one."""
+        path = f"/{index}/_search?ignore_unavailable=true&allow_no_indices=true&search_pipeline={pipeline}"
+        return await self._call("POST", path, orjson.dumps(body))
+
+    async def together(self, searches: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Json]:
+        """Several searches side by side, answers in order."""
+        return await asyncio.gather(*(self.search(index, body) for index, body in searches))
+
+    async def health(self) -> str:
+        """`ok`, or one sentence what is wrong."""
+        try:
+            health = await self._call("GET", "/_cluster/health", None)
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            return str(error)
+        return "ok" if health.get("status") != "red" else f"OpenSearch at {self._url} has unassigned primary shards"
+
+    async def _call(self, method: str, path: str, body: bytes | None) -> Json:
+        headers = {"content-type": "application/json"}
+        try:
+            answer = await self._client.transport.perform_request(method, path, body=body, headers=headers)
+        except SearchConnectionError as error:
+            kind = type(error).__name__
+            raise SinkUnavailable(f"OpenSearch at {self._url} does not answer ({kind})") from None
+        except NotFoundError:
+            return {"hits": {"hits": []}, "aggregations": {}}
+        except TransportError as error:
+            if error.status_code in (400, 401, 403):
+                raise SinkMisconfigured(
+                    f"OpenSearch at {self._url} refused a search: {error.status_code} {str(error.info)[:500]}"
+                ) from None
+            raise SinkUnavailable(f"OpenSearch at {self._url} answered {error.status_code}") from None
+        return dict(answer)
