@@ -1,0 +1,163 @@
+"""From a Kafka message to records: the one door to all decoders, pure and total.
+
+`decode` never raises, whatever the bytes are. The position of an item in its answer is its index within the message,
+so a replay finds the same record under the same coordinates.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Final
+
+from processors.decode.alertmanager import notification
+from processors.decode.json_logs import filebeat, fluent_bit, rsyslog, vector
+from processors.decode.kubernetes import kubernetes_events
+from processors.decode.metrics import prometheus, telegraf, vector_metric
+from processors.decode.resource import Origin
+from processors.decode.sniff import is_vector_metric, sniff
+from processors.decode.text import application_object, text_line, text_lines
+from processors.decode.values import UTF8_BOM, mapping, parse_json, utf8
+from schemas.errors import InvalidRecord
+from schemas.records import Filtered, Format, Message, Record, Rejected, Signal
+from schemas.topics import Input
+
+DECODERS_VERSION: Final = 1  # feeds the generation: raise it when the same bytes become different records
+MOST_RECORDS: Final = 100_000  # in one message; far above any shipper's batch, and bounds what one message can cost
+
+Outcome = Record | Rejected | Filtered
+
+
+def decode(message: Message, source: Input) -> list[Outcome]:
+    """Every record in a message, in order; at least one item. A bad record is Rejected in its place."""
+    value = message.value
+    if not value or value.isspace():
+        return [Rejected(reason="empty value")]
+    origin = Origin(source.cluster, message.timestamp_ms)
+    try:
+        if message.headers:
+            value = _unwrapped(value, message.headers)
+        found = list(islice(_items(value, source, origin), MOST_RECORDS + 1))
+    except InvalidRecord as error:
+        return [Rejected(reason=error.reason)]
+    if len(found) > MOST_RECORDS:
+        return [Rejected(reason="too many records in one message")]
+    return found or [Filtered(rule="empty-batch")]
+
+
+def _unwrapped(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> bytes:
+    """Refuse what needs a schema registry, which no input is configured for."""
+    if any(key == "__value_schema_id" for key, _ in headers):
+        raise InvalidRecord("schema registry framing")
+    return value
+
+
+def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
+    chosen = source.format
+    if chosen is Format.TEXT:
+        return text_lines(utf8(value), origin)
+    if chosen is Format.RSYSLOG and value.lstrip()[:1] != b"{":
+        return text_lines(utf8(value), origin, syslog=True)
+    if chosen is Format.AUTO:
+        return _sniffed(value, source, origin)
+    return _objects(_documents(value), chosen, source, origin)
+
+
+def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
+    if value[0] == 0 and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
+        raise InvalidRecord("schema registry framing")
+    if _opens_json(value):
+        try:
+            documents = _documents(value)
+        except InvalidRecord:
+            # `{"` begins nothing but JSON; `[` and `{` alone begin many a line of text.
+            if value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{" or source.signal is not Signal.LOG:
+                raise
+        else:
+            return _objects(documents, None, source, origin)
+    if source.signal is not Signal.LOG:
+        utf8(value)
+        raise InvalidRecord("unknown format")
+    return text_lines(utf8(value), origin)
+
+
+def _opens_json(value: bytes) -> bool:
+    start = value[:64].removeprefix(UTF8_BOM).lstrip()
+    return start[:1] == b"[" or (start[:1] == b"{" and start[1:].lstrip()[:1] in (b'"', b"}", b""))
+
+
+def _documents(value: bytes) -> list[object]:
+    """The JSON values of a message: one, the elements of an array, or one a line, a broken line as its error."""
+    try:
+        parsed = parse_json(value)
+    except InvalidRecord as error:
+        lines = value.removeprefix(UTF8_BOM).split(b"\n") if error.reason == "not JSON" else []
+        if sum(line.startswith(b"{") for line in lines) < 2:  # a broken object on several indented lines is one
+            raise
+        return [_line(line) for line in lines if line and not line.isspace()]
+    return parsed if isinstance(parsed, list) else [parsed]
+
+
+def _line(line: bytes) -> object:
+    if not line.startswith((b"{", b"[")):
+        return line
+    try:
+        return parse_json(line)
+    except InvalidRecord as error:
+        return error
+
+
+def _objects(documents: list[object], chosen: Format | None, source: Input, origin: Origin) -> Iterator[Outcome]:
+    for document in documents:
+        try:
+            if isinstance(document, InvalidRecord):
+                raise document
+            if isinstance(document, dict):
+                yield from _decoded(document, chosen, source, origin)
+            elif isinstance(document, bytes) and chosen is None and source.signal is Signal.LOG:
+                yield text_line(utf8(document), origin)
+            else:
+                raise InvalidRecord(f"not {chosen}" if chosen else "not a JSON object")
+        except InvalidRecord as error:
+            yield Rejected(reason=error.reason)
+
+
+def _decoded(event: Mapping[str, object], chosen: Format | None, source: Input, origin: Origin) -> Iterable[Outcome]:
+    if chosen is None:
+        chosen = sniff(event)
+        if chosen is None:
+            if source.signal is not Signal.LOG:
+                raise InvalidRecord("unknown format")
+            return (application_object(event, origin),)
+    return _DECODERS[chosen](event, origin)
+
+
+def _one(decoder: Callable[[Mapping[str, object], Origin], Outcome]) -> Callable[..., Iterable[Outcome]]:
+    return lambda event, origin: (decoder(event, origin),)
+
+
+def _vector(event: Mapping[str, object], origin: Origin) -> Iterable[Outcome]:
+    if is_vector_metric(mapping(event.get("metric")) or event):
+        return vector_metric(event, origin)
+    return (vector(event, origin),)
+
+
+def _telegraf(event: Mapping[str, object], origin: Origin) -> Iterator[Outcome]:
+    """One metric, or the batch form, whose bad metrics are rejected each by itself."""
+    batch = event.get("metrics")
+    for metric in batch if isinstance(batch, list) else [event]:
+        try:
+            yield from telegraf(mapping(metric), origin)
+        except InvalidRecord as error:
+            yield Rejected(reason=error.reason)
+
+
+_DECODERS: Final[Mapping[Format, Callable[[Mapping[str, object], Origin], Iterable[Outcome]]]] = {
+    Format.FLUENT_BIT: _one(fluent_bit),
+    Format.VECTOR: _vector,
+    Format.FILEBEAT: _one(filebeat),
+    Format.RSYSLOG: _one(rsyslog),
+    Format.PROMETHEUS: prometheus,
+    Format.TELEGRAF: _telegraf,
+    Format.EVENT_EXPORTER: kubernetes_events,
+    Format.KUBERNETES_EVENT: kubernetes_events,
+    Format.ALERTMANAGER: notification,
+}
