@@ -1,0 +1,1 @@
+"""Question to grounded answer: runbooks, retrieval, assembly, verification."""
