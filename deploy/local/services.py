@@ -257,8 +257,12 @@ def _wait(state: Path, service: Service, port: int) -> bool:
 def _last_words(log: Path) -> str:
     """The last line of a log that looks like a reason, else its last line."""
     lines = log.read_bytes()[-20_000:].decode(errors="replace").splitlines() if log.is_file() else []
-    reasons = [line for line in lines if any(word in line for word in ("ERROR", "FATAL", "Exception", "error"))]
-    return (reasons or [line for line in lines if line.strip()] or ["its log is empty"])[-1].strip()[:300]
+    lines = [line.strip() for line in lines if line.strip()]
+    for signs in (("Likely root cause",), ("ERROR", "FATAL", "Exception", "error"), ("",)):
+        reasons = [line for line in lines if any(sign in line for sign in signs)]
+        if reasons:
+            return reasons[-1][:300]
+    return "its log is empty"
 
 
 def _spawn_watchdog(state: Path, pid: int) -> None:
