@@ -146,7 +146,7 @@ class SentenceTransformerEmbedder:
             return []
         with self._lock:  # `encode` sorts by length itself, so that a batch has little padding
             vectors = self._model.encode(
-                [text[:MAX_CHARS] for text in texts], batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
+                [_readable(text) for text in texts], batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
             )
         return [_unit(vector) for vector in vectors.tolist()]
 
@@ -165,7 +165,7 @@ class SentenceTransformerEmbedder:
             )
         except (OSError, ValueError) as error:
             raise StartupError(f"embedding model in {self._folder}: cannot be read ({type(error).__name__})") from error
-        dimensions = model.get_sentence_embedding_dimension()
+        dimensions = model.get_embedding_dimension()
         if dimensions != self.dimensions:
             raise StartupError(
                 f"embedding model in {self._folder} has {dimensions} dimensions, "
@@ -234,7 +234,7 @@ class HttpEmbedder:
         try:
             for start in range(0, len(texts), BATCH):
                 # servers refuse an empty input
-                vectors += self._ask([text[:MAX_CHARS] or " " for text in texts[start : start + BATCH]])
+                vectors += self._ask([_readable(text) or " " for text in texts[start : start + BATCH]])
         except FreshetError:
             self._answered = False
             raise
@@ -284,6 +284,11 @@ class HashingEmbedder:
             # Half of the features count down, so that those which share a place cancel out on average.
             vector[place % self.dimensions] += math.sqrt(count) * (1 if place & 0x8000_0000 else -1)
         return _unit(vector)
+
+
+def _readable(text: str) -> str:
+    """The beginning of a text, without the lone surrogates that neither tokenizers nor JSON bodies can hold."""
+    return text[:MAX_CHARS].encode(errors="replace").decode()
 
 
 def _features(text: str) -> Iterator[str]:
