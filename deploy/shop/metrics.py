@@ -105,22 +105,23 @@ def errors_of(pod: Pod, usual: float = 0.3) -> Series:
     return Series(name=ERRORS, pod=pod, usual=usual, kind="sum", unit="{error}", wobble=1.0)
 
 
-def connections_of(pod: Pod, usual: float = 5) -> Series:
+def connections_of(pod: Pod, usual: float = 5, wobble: float = 0.3) -> Series:
     return Series(
         name="db.client.connection.count",
         pod=pod,
         usual=usual,
         labels={"state": "used", "db.client.connection.pool.name": pod.service.store or "main"},
         unit="{connection}",
-        wobble=0.3,
+        wobble=wobble,
         whole=True,
     )
 
 
 def merge_series(usual: Iterator[Series], bent: Sequence[Series]) -> tuple[Series, ...]:
-    """All series; where an incident bends one, its form replaces the usual one."""
+    """All series; a bent form replaces the usual one, and the more bent of two forms the other."""
     merged = {series.identity: series for series in usual}
-    return tuple((merged | {series.identity: series for series in bent}).values())
+    by_bend = sorted(bent, key=lambda series: abs((series.bent or series.usual) - series.usual))
+    return tuple((merged | {series.identity: series for series in by_bend}).values())
 
 
 def measure(series: Sequence[Series], *, seed: int, start_s: float) -> Iterator[Sample | Point]:

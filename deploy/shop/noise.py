@@ -29,7 +29,7 @@ _WORKLOAD_EVENTS: Final = (
         False,
     ),
     ("ScalingReplicaSet", "Scaled down replica set {service} to {n}", "deployment-controller", "core", False),
-    ("CronJobCompleted", "Saw completed job: price-sync-{id}, status: Complete", "cronjob-controller", "core", False),
+    ("SuccessfulCreate", "Created pod: {pod}", "replicaset-controller", "core", False),
 )
 # name, severity, service, summary, runbook
 _PASSING_ALERTS: Final = (
@@ -87,7 +87,6 @@ def noise_events(estate: Estate, *, seed: int, start_s: float, every_s: float = 
             pod=pod.name,
             node=pod.node,
             n=pod.service.replicas,
-            id=rng.randint(10_000_000, 99_999_999),
         )
         yield Observation(
             at_s=at_s,

@@ -170,4 +170,5 @@ def slower(pods: tuple[Pod, ...], *, after_s: float, latency_s: float) -> tuple[
 
 
 def busy_pool(pods: tuple[Pod, ...], *, size: int) -> tuple[Row, ...]:
-    return tuple(Bends(series=connections_of(pod), to=size) for pod in pods)
+    """All connections of a pool in use: the count reaches its size and stays."""
+    return tuple(Bends(series=connections_of(pod, wobble=0), to=size) for pod in pods)

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from deploy.shop.metrics import MIB, Series, memory_of, restarts_of, unavailable_of
+from deploy.shop.metrics import MIB, Series, errors_of, memory_of, restarts_of, unavailable_of
 from deploy.shop.plot import (
     Expectation,
     Kind,
@@ -308,7 +308,7 @@ def _expired_certificate(stage: Stage) -> Plot:
             after_s=10,
         ),
         Bends(series=expiry, to=stage.start_s),
-        *slower(stage.pods, after_s=10, latency_s=0.02),
+        *(Bends(series=errors_of(pod), to=45, after_s=10) for pod in stage.pods),
         Fires(
             name="CertificateExpiry",
             severity="critical",
