@@ -4,23 +4,30 @@
 so a replay finds the same record under the same coordinates.
 """
 
+from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Final
+
+import orjson
 
 from processors.decode.alertmanager import notification
 from processors.decode.json_logs import filebeat, fluent_bit, rsyslog, vector
 from processors.decode.kubernetes import kubernetes_events
 from processors.decode.metrics import prometheus, telegraf, vector_metric
+from processors.decode.otlp import Group, otlp_records
+from processors.decode.otlp_json import read_otlp_json
+from processors.decode.otlp_proto import read_otlp_proto
 from processors.decode.resource import Origin
 from processors.decode.sniff import is_vector_metric, sniff
 from processors.decode.text import application_object, text_line, text_lines
-from processors.decode.values import UTF8_BOM, mapping, parse_json, utf8
+from processors.decode.values import UTF8_BOM, mapping, parse_json, scalar, utf8
 from schemas.errors import InvalidRecord
 from schemas.records import Filtered, Format, Message, Record, Rejected, Signal
 from schemas.topics import Input
 
 DECODERS_VERSION: Final = 1  # feeds the generation: raise it when the same bytes become different records
+_FIRST_FIELD: Final = 0x0A  # of every OTLP batch in protobuf: field 1, length-delimited
 MOST_RECORDS: Final = 100_000  # in one message; far above any shipper's batch, and bounds what one message can cost
 
 Outcome = Record | Rejected | Filtered
@@ -35,6 +42,8 @@ def decode(message: Message, source: Input) -> list[Outcome]:
     try:
         if message.headers:
             value = _unwrapped(value, message.headers)
+            if not value:
+                return [Rejected(reason="empty value")]
         found = list(islice(_items(value, source, origin), MOST_RECORDS + 1))
     except InvalidRecord as error:
         return [Rejected(reason=error.reason)]
@@ -44,10 +53,25 @@ def decode(message: Message, source: Input) -> list[Outcome]:
 
 
 def _unwrapped(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> bytes:
-    """Refuse what needs a schema registry, which no input is configured for."""
-    if any(key == "__value_schema_id" for key, _ in headers):
-        raise InvalidRecord("schema registry framing")
+    """The data of a structured CloudEvent; any other value as it is. No input is configured for a schema registry."""
+    for key, header in headers:
+        if key == "__value_schema_id":
+            raise InvalidRecord("schema registry framing")
+        if key.lower() == "content-type" and header is not None and header.startswith(b"application/cloudevents+json"):
+            return _cloud_event(mapping(parse_json(value)))
     return value
+
+
+def _cloud_event(envelope: Mapping[str, object]) -> bytes:
+    carried = envelope.get("data")
+    if isinstance(carried, str):
+        return carried.encode()
+    if carried is not None:
+        return orjson.dumps(carried)
+    try:
+        return b64decode(scalar(envelope.get("data_base64")), validate=True)
+    except ValueError:
+        raise InvalidRecord("not a CloudEvent") from None
 
 
 def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
@@ -56,6 +80,8 @@ def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
         return text_lines(utf8(value), origin)
     if chosen is Format.RSYSLOG and value.lstrip()[:1] != b"{":
         return text_lines(utf8(value), origin, syslog=True)
+    if chosen is Format.OTLP_PROTO:
+        return otlp_records(read_otlp_proto(value, metrics_first=source.signal is Signal.METRIC), origin)
     if chosen is Format.AUTO:
         return _sniffed(value, source, origin)
     return _objects(_documents(value), chosen, source, origin)
@@ -64,6 +90,8 @@ def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
 def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
     if value[0] == 0 and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
         raise InvalidRecord("schema registry framing")
+    if value[0] == _FIRST_FIELD and (batch := _otlp_proto(value, source)) is not None:
+        return otlp_records(batch, origin)
     if _opens_json(value):
         try:
             documents = _documents(value)
@@ -72,11 +100,20 @@ def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
             if value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{" or source.signal is not Signal.LOG:
                 raise
         else:
-            return _objects(documents, None, source, origin)
+            if any(isinstance(each, dict) for each in documents) or source.signal is not Signal.LOG:
+                return _objects(documents, None, source, origin)
     if source.signal is not Signal.LOG:
         utf8(value)
         raise InvalidRecord("unknown format")
     return text_lines(utf8(value), origin)
+
+
+def _otlp_proto(value: bytes, source: Input) -> Iterable[Group] | None:
+    """The batch that the bytes are, unless they are a text that begins with a line feed."""
+    try:
+        return read_otlp_proto(value, metrics_first=source.signal is Signal.METRIC)
+    except InvalidRecord:
+        return None
 
 
 def _opens_json(value: bytes) -> bool:
@@ -140,6 +177,10 @@ def _vector(event: Mapping[str, object], origin: Origin) -> Iterable[Outcome]:
     return (vector(event, origin),)
 
 
+def _otlp_json(event: Mapping[str, object], origin: Origin) -> Iterable[Outcome]:
+    return otlp_records(read_otlp_json(event), origin)
+
+
 def _telegraf(event: Mapping[str, object], origin: Origin) -> Iterator[Outcome]:
     """One metric, or the batch form, whose bad metrics are rejected each by itself."""
     batch = event.get("metrics")
@@ -151,6 +192,7 @@ def _telegraf(event: Mapping[str, object], origin: Origin) -> Iterator[Outcome]:
 
 
 _DECODERS: Final[Mapping[Format, Callable[[Mapping[str, object], Origin], Iterable[Outcome]]]] = {
+    Format.OTLP_JSON: _otlp_json,
     Format.FLUENT_BIT: _one(fluent_bit),
     Format.VECTOR: _vector,
     Format.FILEBEAT: _one(filebeat),

@@ -25,7 +25,7 @@ _ALIASES: Final = {
     "dd.trace_id": "trace_id", "spanId": "span_id", "spanID": "span_id", "span.id": "span_id", "spanid": "span_id",
     "dd.span_id": "span_id", "logger_name": "logger", "loggerName": "logger", "log.logger": "logger",
     "error.type": "exception.type", "error.stack_trace": "exception.stacktrace", "stack_trace": "exception.stacktrace",
-    "stacktrace": "exception.stacktrace", "exc_info": "exception.stacktrace",
+    "stacktrace": "exception.stacktrace", "exc_info": "exception.stacktrace", "log.iostream": "stream",
 }  # fmt: skip
 # Kept before all others where there are more than MOST_ATTRIBUTES.
 _FIRST_ATTRIBUTES: Final = (
@@ -67,7 +67,7 @@ def read_fields(fields: Mapping[str, object]) -> Said:
     severity, time_ms = read_severity(fields), read_time(fields)
     if not message_key:
         return Said(orjson.dumps(others).decode() if others else "", severity, time_ms, {}, has_message=False)
-    return Said(_with_error(scalar(fields[message_key]), others), severity, time_ms, read_attributes(others))
+    return Said(with_error(scalar(fields[message_key]), others), severity, time_ms, read_attributes(others))
 
 
 def read_logfmt(text: str) -> Said | None:
@@ -137,7 +137,7 @@ def read_time(fields: Mapping[str, object]) -> int | None:
     return None
 
 
-def _with_error(text: str, fields: Mapping[str, object]) -> str:
+def with_error(text: str, fields: Mapping[str, object]) -> str:
     """The message with the first line of its error: `request failed` alone would hide why."""
     for key in _ERROR_KEYS:
         value = fields.get(key)

@@ -1,0 +1,171 @@
+"""OpenTelemetry's logs and metrics: one path for both encodings, from the plain form that the two readers make."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Final, NamedTuple
+
+import orjson
+
+from processors.decode.kubernetes import kubernetes_event, kubernetes_events, object_resource
+from processors.decode.log_text import log_record
+from processors.decode.metrics import STALE, sample
+from processors.decode.resource import POD_ATTRIBUTES, Origin, labelled, otel_resource
+from processors.decode.severity import otel_severity
+from processors.decode.sniff import is_kubernetes_event
+from processors.decode.structured import read_attributes, with_error
+from processors.decode.timestamps import epoch_ms
+from processors.decode.values import first, name, names, scalar
+from schemas.errors import InvalidRecord
+from schemas.records import WARN, Filtered, Record, Rejected, Resource
+
+Attributes = Mapping[str, object]  # values are plain: str, int, float, bool, list or dict; bytes as base64 text
+Outcome = Record | Rejected | Filtered
+
+CUMULATIVE: Final = 2  # AggregationTemporality
+NO_RECORDED_VALUE: Final = 1  # DataPointFlags
+NOT_A_METRIC: Final = Rejected(reason="not an OpenTelemetry metric")
+
+
+class LogEntry(NamedTuple):
+    """A LogRecord. Times are nanoseconds, as a number or as digits; 0 is "not said"."""
+
+    time: object
+    observed: object
+    number: object
+    text: object
+    body: object
+    attributes: Attributes
+    trace_id: str  # hexadecimal
+    span_id: str
+    event_name: str
+
+
+class Point(NamedTuple):
+    """A data point of any kind. `values` are suffixes of the metric's name with their values."""
+
+    metric: str
+    unit: str
+    monotonic: bool
+    time: object
+    flags: object
+    values: tuple[tuple[str, object], ...]
+    attributes: Attributes
+
+
+class Group(NamedTuple):
+    """What one resource has sent; an entry that could not be read is Rejected in its place."""
+
+    attributes: Attributes
+    entries: Iterable[LogEntry | Point | Rejected]
+
+
+def otlp_records(groups: Iterable[Group], origin: Origin) -> Iterator[Outcome]:
+    """The records of a batch, in its order."""
+    for group in groups:
+        resource = otel_resource(group.attributes, origin)
+        for entry in group.entries:
+            if isinstance(entry, Rejected):
+                yield entry
+            elif isinstance(entry, Point):
+                yield from _samples(entry, resource, group.attributes, origin)
+            else:
+                try:
+                    yield from _logged(entry, resource, group.attributes, origin)
+                except InvalidRecord as error:
+                    yield Rejected(reason=error.reason)
+
+
+def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Iterable[Outcome]:
+    body = entry.body
+    if isinstance(body, dict) and is_kubernetes_event(body):  # the k8sobjects receiver
+        return kubernetes_events(body, origin._replace(cluster=resource.cluster))
+    if "k8s.event.reason" in entry.attributes or "k8s.event.uid" in entry.attributes:
+        return (_received_event(entry, resource, about, origin),)
+    if not resource.pod and "k8s.pod.name" in entry.attributes:
+        resource = otel_resource({**about, **entry.attributes}, origin)
+    time_ms = epoch_ms(entry.time)
+    return (
+        log_record(
+            origin,
+            resource,
+            body if isinstance(body, dict) else _text(entry),
+            time_ms=time_ms if time_ms is not None else epoch_ms(entry.observed),
+            severity=otel_severity(entry.number, entry.text),
+            attributes=_attributes(entry),
+        ),
+    )
+
+
+def _text(entry: LogEntry) -> str:
+    text = orjson.dumps(entry.body).decode() if isinstance(entry.body, list) else scalar(entry.body)
+    text = text or scalar(first(entry.attributes, "exception.message", "exception.type")) or entry.event_name
+    return with_error(text, entry.attributes) if text else ""
+
+
+def _attributes(entry: LogEntry) -> dict[str, str]:
+    identifiers = {"trace_id": entry.trace_id, "span_id": entry.span_id}
+    kept = {key: value for key, value in entry.attributes.items() if key not in POD_ATTRIBUTES}
+    return read_attributes({**{key: value for key, value in identifiers.items() if value}, **kept})
+
+
+def _received_event(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Record:
+    """An event as the k8s_events receiver flattens it."""
+    said = {**about, **entry.attributes}
+    involved: dict[str, object] = {
+        "kind": said.get("k8s.object.kind"),
+        "name": said.get("k8s.object.name"),
+        "fieldPath": said.get("k8s.object.fieldpath"),
+        "namespace": said.get("k8s.namespace.name"),
+    }
+    count = said.get("k8s.event.count")
+    return kubernetes_event(
+        uid=name(said.get("k8s.event.uid")),
+        time_ms=epoch_ms(entry.time) or epoch_ms(entry.observed),
+        first_ms=epoch_ms(said.get("k8s.event.start_time")) or epoch_ms(entry.time),
+        resource=object_resource(
+            involved, origin, namespace="", host=name(said.get("k8s.node.name")), cluster=resource.cluster
+        ),
+        about=involved,
+        reason=name(said.get("k8s.event.reason")),
+        message=scalar(entry.body),
+        warning=entry.text == "Warning" or otel_severity(entry.number, None) >= WARN,
+        count=count,
+        component=name(said.get("k8s.event.source.component")),
+    )
+
+
+def _samples(point: Point, resource: Resource, about: Attributes, origin: Origin) -> Iterator[Outcome]:
+    if isinstance(point.flags, int) and point.flags & NO_RECORDED_VALUE:
+        yield STALE
+        return
+    labels = names(point.attributes)
+    if not resource.pod:
+        resource, labels = _from_labels(labels, resource, origin)
+        if instance := name(about.get("service.instance.id")):
+            labels.setdefault("service.instance.id", instance)
+    for suffix, value in point.values:
+        yield sample(
+            resource=resource,
+            labels=labels,
+            metric=point.metric + suffix if point.metric else "",
+            value=value,
+            time_ms=epoch_ms(point.time),
+            unit=point.unit,
+            monotonic=point.monotonic,
+        )
+
+
+def _from_labels(labels: dict[str, str], resource: Resource, origin: Origin) -> tuple[Resource, dict[str, str]]:
+    """What the resource left open, from Prometheus labels that a receiver has put on the points."""
+    spoken, rest = labelled(labels, origin._replace(cluster=""))
+    if not (spoken.pod or spoken.workload or spoken.namespace or spoken.node):
+        return resource, rest
+    return replace(
+        resource,
+        cluster=resource.cluster or spoken.cluster,
+        namespace=spoken.namespace or resource.namespace,
+        workload=spoken.workload or resource.workload,
+        pod=spoken.pod,
+        container=spoken.container or resource.container,
+        node=spoken.node or resource.node,
+    ), rest

@@ -1,0 +1,133 @@
+"""OTLP/JSON as a Collector writes it: 64-bit integers as decimal strings, ids in hexadecimal, unknown keys ignored."""
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point
+from processors.decode.values import mapping, name, scalar, sequence
+from schemas.errors import InvalidRecord
+from schemas.records import Rejected
+
+_HEX: Final = frozenset("0123456789abcdef")
+_LOG: Final = Rejected(reason="not an OpenTelemetry log record")
+
+
+def read_otlp_json(event: Mapping[str, object]) -> Iterator[Group]:
+    """The groups of a batch of logs or metrics; raises InvalidRecord when it is neither."""
+    if "resourceSpans" in event:
+        raise InvalidRecord("traces are not supported")
+    logs, metrics = event.get("resourceLogs"), event.get("resourceMetrics")
+    if not isinstance(logs, list) and not isinstance(metrics, list):
+        raise InvalidRecord("not otlp-json")
+    for each in sequence(logs):
+        yield Group(_resource(each), _logs(mapping(each)))
+    for each in sequence(metrics):
+        yield Group(_resource(each), _points(mapping(each)))
+
+
+def _resource(group: object) -> Attributes:
+    return _attributes(mapping(mapping(group).get("resource")).get("attributes"))
+
+
+def _logs(group: Mapping[str, object]) -> Iterator[LogEntry | Rejected]:
+    for scope in sequence(group.get("scopeLogs")):
+        for record in sequence(mapping(scope).get("logRecords")):
+            yield _log(record) if isinstance(record, dict) else _LOG
+
+
+def _log(record: Mapping[str, object]) -> LogEntry:
+    return LogEntry(
+        time=record.get("timeUnixNano"),
+        observed=record.get("observedTimeUnixNano"),
+        number=record.get("severityNumber"),
+        text=record.get("severityText"),
+        body=_any(record.get("body")),
+        attributes=_attributes(record.get("attributes")),
+        trace_id=_identifier(record.get("traceId"), 32),
+        span_id=_identifier(record.get("spanId"), 16),
+        event_name=name(record.get("eventName")),
+    )
+
+
+def _points(group: Mapping[str, object]) -> Iterator[Point | Rejected]:
+    for scope in sequence(group.get("scopeMetrics")):
+        for metric in sequence(mapping(scope).get("metrics")):
+            yield from _metric(mapping(metric))
+
+
+def _metric(metric: Mapping[str, object]) -> Iterator[Point | Rejected]:
+    kinds = ("gauge", "sum", "histogram", "exponentialHistogram", "summary")
+    kind = next((key for key in kinds if isinstance(metric.get(key), dict)), None)
+    if kind is None:
+        yield NOT_A_METRIC
+        return
+    content = mapping(metric[kind])
+    cumulative = kind == "summary" or content.get("aggregationTemporality") == CUMULATIVE
+    for each in sequence(content.get("dataPoints")):
+        if not isinstance(each, dict):
+            yield NOT_A_METRIC
+            continue
+        yield Point(
+            metric=name(metric.get("name")),
+            unit=name(metric.get("unit")),
+            monotonic=kind != "gauge" and cumulative and (kind != "sum" or content.get("isMonotonic") is True),
+            time=each.get("timeUnixNano"),
+            flags=each.get("flags"),
+            values=_number(each)
+            if kind in ("gauge", "sum")
+            else _distribution(each, has_sum=kind == "summary" or "sum" in each),
+            attributes=_attributes(each.get("attributes")),
+        )
+
+
+def _number(point: Mapping[str, object]) -> tuple[tuple[str, object], ...]:
+    return (("", point["asDouble"] if "asDouble" in point else point.get("asInt")),)
+
+
+def _distribution(point: Mapping[str, object], kind: str) -> tuple[tuple[str, object], ...]:
+    # Zeros may be left out; a histogram of values that can be negative has no sum at all.
+    count: tuple[tuple[str, object], ...] = (("_count", point.get("count", 0)),)
+    return (*count, ("_sum", point.get("sum", 0))) if kind == "summary" or "sum" in point else count
+
+
+def _attributes(pairs: object) -> dict[str, object]:
+    return {scalar(pair.get("key")): _any(pair.get("value")) for pair in sequence(pairs) if isinstance(pair, dict)}
+
+
+def _any(value: object) -> object:
+    """An AnyValue as a plain value; None when it is empty or not one."""
+    if not isinstance(value, dict):
+        return None
+    if "stringValue" in value:
+        return scalar(value["stringValue"])
+    if "boolValue" in value:
+        return value["boolValue"] is True
+    if "intValue" in value:
+        return _integer(value["intValue"])
+    if "doubleValue" in value:
+        return _double(value["doubleValue"])
+    if "bytesValue" in value:
+        return scalar(value["bytesValue"])
+    if "arrayValue" in value:
+        return [_any(each) for each in sequence(mapping(value["arrayValue"]).get("values"))]
+    if "kvlistValue" in value:
+        return _attributes(mapping(value["kvlistValue"]).get("values"))
+    return None
+
+
+def _integer(value: object) -> object:
+    text = scalar(value)
+    return int(text) if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdigit() else text
+
+
+def _double(value: object) -> object:
+    try:
+        return float(scalar(value)[:64])
+    except ValueError:
+        return scalar(value)
+
+
+def _identifier(value: object, length: int) -> str:
+    """A hexadecimal id, which is not the base64 that protobuf's own JSON rules would make of it."""
+    text = value.lower() if isinstance(value, str) else ""
+    return text if len(text) == length and _HEX.issuperset(text) and text.strip("0") else ""
