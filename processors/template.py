@@ -50,7 +50,7 @@ _HOST: Final = re.compile(
 _PATH: Final = re.compile(r"[/~]\S*[A-Za-z]\S*|\.{1,2}/\S+|[A-Za-z]:\\\S*|\S+/\S*/\S*|[a-z][a-z+.-]*+://\S+")
 # Names of Kubernetes objects: namespace/name with a hyphen in it, or many parts.
 _NAME: Final = re.compile(r"[a-z]+/[a-z.]+(?:-[a-z.]+)+|[a-z]+(?:-[a-z]+)+/[a-z.-]+|[a-z]+(?:-[a-z]+){4,}")
-_HEX_WORD: Final = re.compile(r"(?:[0a-f]{8,}|[0A-F]{8,})")
+_HEX_WORD: Final = re.compile(r"[0a-f]{12,}|[0A-F]{12,}")
 
 _DATE_WORDS: Final = re.compile(
     r"\b(?:(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)[a-z]*,? )?(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]* (?=\*)"
@@ -73,9 +73,9 @@ def template(text: str) -> str:
     if "\n" in text:
         text = _telling_lines(text)
     if text.startswith('{"'):
-        text = _JSON_KEY.sub(r" \1=", text)
+        text = _JSON_KEY.sub(r" \1=", text.rstrip().removesuffix("}"))
     tokens = text.translate(_ZEROS).split(None, MAX_TOKENS)[:MAX_TOKENS]
-    return _mask_phrases(" ".join([t if t.isalpha() else _mask_token(t) for t in tokens]))
+    return _mask_phrases(" ".join([t if len(t) < 12 and t.isalpha() else _mask_token(t) for t in tokens]))
 
 
 def _telling_lines(text: str) -> str:
