@@ -73,9 +73,7 @@ def _metric(metric: Mapping[str, object]) -> Iterator[Point | Rejected]:
             monotonic=kind != "gauge" and cumulative and (kind != "sum" or content.get("isMonotonic") is True),
             time=each.get("timeUnixNano"),
             flags=each.get("flags"),
-            values=_number(each)
-            if kind in ("gauge", "sum")
-            else _distribution(each, has_sum=kind == "summary" or "sum" in each),
+            values=_number(each) if kind in ("gauge", "sum") else _distribution(each, kind),
             attributes=_attributes(each.get("attributes")),
         )
 
