@@ -139,13 +139,13 @@ def test_no_folder_and_no_markdown_are_said_at_once(tmp_path: Path) -> None:
 # -- the wire ----------------------------------------------------------------------------------------------------------
 
 
-LEVELS: dict[str, str] = {}
+levels: dict[str, str] = {}
 
 
 @pytest.fixture
 def registry(monkeypatch: pytest.MonkeyPatch) -> SchemaRegistryClient:
     client = SchemaRegistryClient.new_client({"url": "mock://runbooks"})
-    monkeypatch.setattr(client, "set_compatibility", LEVELS.__setitem__)  # the one call that the mock lacks
+    monkeypatch.setattr(client, "set_compatibility", levels.__setitem__)  # the one call that the mock lacks
     return client
 
 
@@ -157,7 +157,7 @@ def test_a_value_survives_the_registry_and_markdown_needs_none(registry: SchemaR
     value = ValueEncoder(registry, TOPIC)(FULL)
     assert value[:1] == b"\x00"
     assert decode(message(value)) == FULL
-    assert LEVELS == {f"{TOPIC}-value": "BACKWARD_TRANSITIVE"}
+    assert levels == {f"{TOPIC}-value": "BACKWARD_TRANSITIVE"}
     plain = ValueEncoder(None, TOPIC)(FULL)
     assert plain == "# ö".encode()
     assert decode(message(plain)) == ValueDecoder(None)(message(plain)) == Published(text="# ö")
