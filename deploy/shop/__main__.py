@@ -69,7 +69,7 @@ def play_incident(
             topics = {topic: prefix + topic for topic in TOPICS}
             _deliver(scenario, KafkaDelivery(bootstrap, topics=topics), speed=speed, realtime=realtime)
     except StartupError as error:
-        screen.print(str(error), style="red", markup=False)
+        screen.print(str(error), style="red", markup=False, soft_wrap=True)
         raise typer.Exit(1) from error
     for one in scenario.incidents:
         for task in one.tasks():

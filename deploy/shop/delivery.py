@@ -19,7 +19,7 @@ from deploy.shop.telemetry import Message
 from schemas.errors import StartupError
 
 RUNBOOKS: Final = Path(__file__).parent / "runbooks"
-_REACH_TIMEOUT_S: Final = 10.0
+_REACH_TIMEOUT_S: Final = 5.0
 _DELIVERY_TIMEOUT_S: Final = 60.0
 _FULL_QUEUE_WAIT_S: Final = 0.1
 
@@ -46,6 +46,7 @@ class KafkaDelivery:
                 "enable.idempotence": True,
                 "compression.type": "lz4",
                 "linger.ms": 20,
+                "log_level": 0,  # a refusal is raised once, not logged at every attempt
                 "delivery.timeout.ms": int(_DELIVERY_TIMEOUT_S * 1000),
                 **(client or {}),
             }
