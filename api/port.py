@@ -1,0 +1,28 @@
+"""What the API needs from the assistant. `cag.assistant.Assistant` has this shape; tests bring their own."""
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from schemas.answer import AnswerPart
+from schemas.context import Context, EvidenceDetail, Freshness, Scope, Turn
+
+
+class Answering(Protocol):
+    """All but `answer` may raise SinkUnavailable at once, `answer` at any part."""
+
+    async def start(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+    async def context(
+        self, turns: Sequence[Turn], *, scope: Scope, now: datetime, limit: int | None = None
+    ) -> Context: ...
+
+    def answer(self, turns: Sequence[Turn], *, scope: Scope, now: datetime) -> AsyncIterator[AnswerPart]: ...
+
+    async def evidence(self, id: str, *, scope: Scope) -> EvidenceDetail | None: ...
+
+    async def sources(self, *, scope: Scope, now: datetime) -> Freshness: ...
+
+    async def readiness(self) -> dict[str, str]: ...

@@ -1,0 +1,108 @@
+"""An assistant without stores: one fixed answer from two pieces of evidence, and every kind of trouble on demand."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from schemas.answer import AnswerPart, Delta, Done, Source, Status, Usage
+from schemas.context import (
+    Context,
+    Evidence,
+    EvidenceDetail,
+    Freshness,
+    Plan,
+    Scope,
+    SourceFreshness,
+    Span,
+    Turn,
+)
+
+NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
+LOG = Evidence(
+    id="patterns/2026.11.20/abc",
+    kind="log",
+    text="HikariPool-1 - Connection is not available ![x](http://evil/x.png) ```",
+    namespace="shop",
+    workload="checkout",
+    entity="pod/checkout-7d9f-abcde",
+    first=NOW - timedelta(minutes=9),
+    last=NOW - timedelta(seconds=4),
+    count=412,
+    severity="error",
+    url="http://evil/",
+    score=0.032,
+    coordinates=("logs/Zm9v/3/1042/7",),
+)
+RUNBOOK = Evidence(
+    id="runbook-123-pool",
+    kind="runbook",
+    text="Raise the pool size.",
+    title="Pool exhausted",
+    url="https://git.example/runbooks/pool.md",
+    score=0.016,
+)
+EVIDENCE = (LOG, RUNBOOK)
+
+
+@dataclass
+class FakeAssistant:
+    """`trouble` is raised by every call (after the first text in an answer); `pause_s` comes before the first text."""
+
+    trouble: Exception | None = None
+    pause_s: float = 0.0
+    parts: dict[str, str] = field(default_factory=lambda: {"opensearch": "ok", "model": "ok"})
+    asked: list[tuple[tuple[Turn, ...], Scope, datetime]] = field(default_factory=list)
+    cancelled: int = 0
+    closed: bool = False
+
+    async def start(self) -> None:
+        pass
+
+    async def close(self) -> None:
+        self.closed = True
+
+    async def context(self, turns: Sequence[Turn], *, scope: Scope, now: datetime, limit: int | None = None) -> Context:
+        self.asked.append((tuple(turns), scope, now))
+        await self._trouble()
+        plan = Plan(question=turns[-1].content, span=Span(start=now - timedelta(minutes=30), end=now))
+        newest = now - timedelta(seconds=4)
+        source = SourceFreshness(topic="logs", namespace="shop", workload="checkout", newest=newest)
+        fresh = Freshness(
+            asked_at=now, newest=newest, sources=(source,), missing=("metrics: none",), statement="Fresh."
+        )
+        return Context(plan=plan, evidence=EVIDENCE[:limit], freshness=fresh)
+
+    async def answer(self, turns: Sequence[Turn], *, scope: Scope, now: datetime) -> AsyncIterator[AnswerPart]:
+        yield Status("Searching", False)
+        trouble, self.trouble = self.trouble, None
+        context = await self.context(turns, scope=scope, now=now)
+        self.trouble = trouble
+        for number, evidence in enumerate(EVIDENCE, start=1):
+            yield Source(number, evidence)
+        yield Delta("The pool ")
+        await self._trouble()
+        yield Delta("is exhausted [1]. Raise it [2].")
+        yield Done(mode="model", reason="", context=context, usage=Usage(11, 5), finish_reason="stop")
+
+    async def evidence(self, id: str, *, scope: Scope) -> EvidenceDetail | None:
+        await self._trouble()
+        found = next((e for e in EVIDENCE if e.id == id and scope.namespaces in ((), (e.namespace,))), None)
+        return EvidenceDetail(evidence=found, documents=({"pattern_id": "abc"},), records=()) if found else None
+
+    async def sources(self, *, scope: Scope, now: datetime) -> Freshness:
+        await self._trouble()
+        return Freshness(asked_at=now, newest=now)
+
+    async def readiness(self) -> dict[str, str]:
+        await self._trouble()
+        return self.parts
+
+    async def _trouble(self) -> None:
+        try:
+            await asyncio.sleep(self.pause_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.trouble:
+            raise self.trouble
