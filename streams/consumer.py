@@ -7,6 +7,7 @@ committed of a partition is the end of the unbroken run of acknowledged chunks s
 This hooks private names of faust-streaming 0.15.3 (pinned); `tests/contract/test_faust_hooks.py` fails when they move.
 """
 
+import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Final, Protocol, cast
@@ -45,6 +46,7 @@ class PassThrough(faust.Schema[Any, Any]):
 class BatchConsumer(Consumer):
     """One message per chunk: its value is the list of records, its offset that of the last of them."""
 
+    logger = logging.getLogger("faust.consumer")  # the library's voice, not ours
     listener: Listener  # set on the subclass that `bound` makes
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,7 +1,5 @@
 """Topics as Kafka has them: reach the broker, read topic ids, create what is missing, compare settings, measure lag."""
 
-import base64
-import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -66,17 +64,22 @@ class Broker:
             topic = found[resource.name]
             described[resource.name] = Described(
                 name=resource.name,
-                topic_id=topic_id_text(topic.topic_id),
+                topic_id=str(topic.topic_id),
                 partitions=len(topic.partitions),
                 replication=min((len(p.replicas) for p in topic.partitions), default=0),
                 config={name: entry.value for name, entry in self._wait(future).items()},
             )
         return described
 
+    def partitions(self, topic: str) -> list[int]:
+        """Partition numbers of an existing topic."""
+        found = self._describe(self._ask_topics([topic])[topic])
+        return [p.id for p in found.partitions] if found else []
+
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Kafka's own ids of those topics that exist: a topic that is deleted and made again has another one."""
         answers = {name: self._describe(future) for name, future in self._ask_topics(sorted(set(names))).items()}
-        return {name: topic_id_text(topic.topic_id) for name, topic in answers.items() if topic}
+        return {name: str(topic.topic_id) for name, topic in answers.items() if topic}
 
     def create(self, table: Sequence[Topic], replication: int) -> dict[str, bool]:
         """Make what is missing; True for those that were made now."""
@@ -101,15 +104,19 @@ class Broker:
         if not wanted:
             return {}
         asked = [TopicPartition(topic, partition) for topic, partition in wanted]
-        groups = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._timeout_s
-        )
-        committed = {(p.topic, p.partition): p.offset for p in self._wait(groups[group]).topic_partitions}
+        committed = self.committed(group, wanted)
         ends = self._offsets(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         starts = self._offsets(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        return {
-            key: max(0, ends[key] - (committed[key] if committed.get(key, -1) >= 0 else starts[key])) for key in wanted
-        }
+        return {key: max(0, ends[key] - committed.get(key, starts[key])) for key in wanted}
+
+    def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
+        """The group's next offsets to read, by topic and partition; those without one are left out."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
+        answers = self._client.list_consumer_group_offsets(
+            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._timeout_s
+        )
+        found = self._wait(answers[group]).topic_partitions
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         answers = self._client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=self._timeout_s)
@@ -143,12 +150,6 @@ class Broker:
         if "ssl" in self._complaint.lower():
             return "Check FRESHET_KAFKA__SECURITY_PROTOCOL, __CA_FILE, __CERT_FILE and __KEY_FILE."
         return "Start it (`make up`) or set FRESHET_KAFKA__BOOTSTRAP_SERVERS."
-
-
-def topic_id_text(topic_id: Any) -> str:
-    """As Kafka's own tools print it: the 128 bits, URL-safe Base64 without padding."""
-    high, low = topic_id.get_most_significant_bits(), topic_id.get_least_significant_bits()
-    return base64.urlsafe_b64encode(struct.pack(">qq", high, low)).rstrip(b"=").decode()
 
 
 def differences(table: Sequence[Topic], found: Mapping[str, Described], replication: int) -> list[str]:

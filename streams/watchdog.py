@@ -16,7 +16,7 @@ STUCK_AFTER_S: Final = 120.0
 
 
 def rounds(name: str, every_s: float, call: Callable[[], None], put_off: Callable[[], None]) -> threading.Event:
-    """Call again and again in a daemon thread; setting the returned event ends it.
+    """Call now and then every so often in a daemon thread; setting the returned event ends it.
 
     A service that is away puts the work off until the next round; any other error ends the process.
     """
@@ -24,7 +24,7 @@ def rounds(name: str, every_s: float, call: Callable[[], None], put_off: Callabl
 
     def run() -> None:
         complaint = ""
-        while not stop.wait(every_s):
+        while not stop.is_set():
             try:
                 call()
                 complaint = ""
@@ -36,6 +36,7 @@ def rounds(name: str, every_s: float, call: Callable[[], None], put_off: Callabl
             except BaseException as error:  # noqa: BLE001 - never a silent end of a thread
                 if not stop.is_set():
                     leave(Exit.DEFECT, f"{name} failed", error)
+            stop.wait(every_s)
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return stop

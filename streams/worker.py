@@ -6,6 +6,7 @@ Read `consumer.py` for what is committed when, `flusher.py` for the order of wri
 """
 
 import asyncio
+import logging
 import ssl
 import tempfile
 import time
@@ -29,6 +30,7 @@ from streams.exits import Exit, leave
 from streams.flusher import Chunk, Flusher
 from streams.intake import Intake
 from streams.metrics import WorkerMetrics
+from streams.runbook_agent import RunbookAgent
 from streams.watchdog import Progress, Watchdog, rounds
 
 log = structlog.get_logger()
@@ -39,6 +41,7 @@ LONGEST_POLL_S: Final = 2_147_483  # the largest that fits; a blocked sink must 
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
 CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
+UNFINISHED: Final = "stopped while a service is away; what is not written is read again"
 REJECTS_ADVICE: Final = (
     "look at the dead letters; set the topic's format in FRESHET_KAFKA__INPUTS, "
     "or raise FRESHET_WORKER__DEAD_LETTER_LIMIT"
@@ -77,16 +80,26 @@ class Worker:
             clock=time.monotonic,
         )
         self.steps: dict[str, Step] = {i.topic: self.intake.take for i in chosen}
+        self.runbooks: RunbookAgent | None = None
+        if RUNBOOKS in only:
+            self.runbooks = RunbookAgent.from_settings(
+                settings, letters=self.letters, progress=self.progress, stop=self.flusher.stop
+            )
+            self.steps[settings.kafka.runbooks_topic] = self.runbooks.take
         self.assigned_partitions: frozenset[tuple[str, int]] = frozenset()
         self.metrics.watch(
             pending=lambda: self.progress.pending,
-            paused={"opensearch": lambda: bool(self.sink.paused), "kafka": lambda: bool(self.letters.paused)},
+            paused={
+                "opensearch": lambda: bool(self.sink.paused),
+                "kafka": lambda: bool(self.letters.paused),
+                "redis": lambda: bool(self.runbooks and self.runbooks.paused),
+            },
         )
 
     @property
     def paused(self) -> bool:
         """A service is known to be away: waiting is right."""
-        return bool(self.sink.paused or self.letters.paused)
+        return bool(self.sink.paused or self.letters.paused or (self.runbooks and self.runbooks.paused))
 
     # -- told by the flusher ------------------------------------------------------------------------------------------
 
@@ -102,7 +115,9 @@ class Worker:
     async def assigned(self) -> None:
         await self.flusher.reassigned()
         self.progress.acknowledged = self.progress.taken
-        self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
+        ids = self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
+        if self.runbooks:
+            self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
 
     def drain(self) -> None:
         self.flusher.drain()
@@ -120,6 +135,12 @@ class Worker:
                 leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
         self.metrics.lag(self.broker.lag(self._kafka.group, self.assigned_partitions))
 
+    def runbook_positions(self) -> dict[int, int]:
+        """Up to where the group has read the runbooks topic: the store must hold all of that."""
+        topic = self._kafka.runbooks_topic
+        asked = [(topic, partition) for partition in self.broker.partitions(topic)]
+        return {p: offset for (_, p), offset in self.broker.committed(self._kafka.group, asked).items()}
+
     def _topic_ids(self) -> dict[str, str]:
         for _ in range(3):
             try:
@@ -132,6 +153,7 @@ class Worker:
 class App(faust.App):
     """Faust's application, with the worker's own tasks started before and ended after its consumer."""
 
+    logger = logging.getLogger("faust.app")  # the library's voice, not ours
     worker: Worker
 
     async def on_start(self) -> None:
@@ -150,11 +172,7 @@ class App(faust.App):
         except asyncio.CancelledError:
             raise
         except Stopped as stopped:
-            leave(
-                Exit.UNFINISHED,
-                "stopped while a service is away; what is not written is read again",
-                reason=str(stopped),
-            )
+            leave(Exit.UNFINISHED, UNFINISHED, reason=str(stopped))
         except BaseException as error:  # noqa: BLE001 - nothing may be acknowledged after this
             leave(Exit.DEFECT, "flush failed", error)
 
@@ -215,6 +233,8 @@ def agent(app: App, topic: str, step: Step) -> Callable[[Any], Awaitable[None]]:
             if app.should_stop:
                 raise
             leave(Exit.DEFECT, "agent was cancelled", topic=topic)
+        except Stopped as stopped:
+            leave(Exit.UNFINISHED, UNFINISHED, reason=str(stopped))
         except DeadLetterLimit as limit:
             leave(Exit.REJECTS, "too many dead letters", topic=topic, reason=str(limit), next=REJECTS_ADVICE)
         except BaseException as error:  # noqa: BLE001 - a restarted agent would acknowledge past the failed chunk
@@ -260,6 +280,9 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     worker.broker.reach()
     topics.require(worker.broker, [*worker.steps, settings.kafka.dead_letters_topic])
     worker.sink.prepare()
+    if worker.runbooks:
+        worker.runbooks.prepare(worker.runbook_positions())
+        rounds("runbooks", 5.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
     rounds("housekeeping", 1.0, worker.sink.housekeeping, worker.metrics.put_off)

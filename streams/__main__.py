@@ -1,0 +1,143 @@
+"""`python -m streams`: the worker and the commands around it."""
+
+import datetime as dt
+import json
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from schemas.errors import FreshetError
+from schemas.settings import Settings
+from streams import topics, worker
+from streams.expire import Shelf, expired
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Telemetry from Kafka into the index: the worker, its topics, retention, and a way to try your own logs.",
+)
+topic_commands = typer.Typer(no_args_is_help=True, help="The topics that the product needs.")
+app.add_typer(topic_commands, name="topics")
+
+notes = Console(stderr=True, highlight=False)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command("worker")
+def run_worker(
+    only: Annotated[
+        str, typer.Option(help=f"Comma separated, instead of everything: {', '.join(worker.CHOICES)}.")
+    ] = "",
+) -> None:
+    """Consume, fold, index, acknowledge. Stops on SIGTERM with everything flushed.
+
+    Exit codes: 1 could not start, 70 defect, 71 no progress, 72 too many dead letters, 73 a topic was replaced,
+    75 stopped while a service was away. Whatever the code, nothing unfinished is acknowledged: start it again.
+    """
+    chosen = {name.strip() for name in only.split(",") if name.strip()} or set(worker.CHOICES)
+    if unknown := chosen - set(worker.CHOICES):
+        raise typer.BadParameter(f"{', '.join(sorted(unknown))}: choose from {', '.join(worker.CHOICES)}")
+    worker.run(Settings.load(), chosen)
+
+
+@topic_commands.command("create")
+def create_topics() -> None:
+    """Make the topics that are missing; those that exist stay as they are."""
+    settings = Settings.load()
+    broker = _broker(settings)
+    for name, made in broker.create(settings.kafka.topics_table(), settings.kafka.replication_factor).items():
+        typer.echo(f"{name}: {'created' if made else 'exists'}")
+
+
+@topic_commands.command("describe")
+def describe_topics(as_json: AsJson = False) -> None:
+    """Show each topic: what it is for, what the broker has."""
+    settings = Settings.load()
+    table = settings.kafka.topics_table()
+    found = _broker(settings).describe(t.name for t in table)
+    if as_json:
+        rows = [
+            {"name": t.name, "purpose": t.purpose, "exists": t.name in found}
+            | ({"id": d.topic_id, "partitions": d.partitions, "replication": d.replication} if d else {})
+            for t, d in ((t, found.get(t.name)) for t in table)
+        ]
+        typer.echo(json.dumps(rows))
+        return
+    shown = Table("topic", "partitions", "replication", "cleanup", "keeps", "purpose", box=None)
+    for topic in table:
+        if there := found.get(topic.name):
+            cleanup, keeps = there.config.get("cleanup.policy", ""), _duration(there.config.get("retention.ms", ""))
+            shown.add_row(topic.name, str(there.partitions), str(there.replication), cleanup, keeps, topic.purpose)
+        else:
+            shown.add_row(topic.name, "missing", "", "", "", topic.purpose)
+    Console().print(shown, soft_wrap=True)
+
+
+@topic_commands.command("verify")
+def verify_topics() -> None:
+    """Compare the broker's topics with the table; one line for each difference, exit code 1 if there is any."""
+    settings = Settings.load()
+    table = settings.kafka.topics_table()
+    found = _broker(settings).describe(t.name for t in table)
+    lines = topics.differences(table, found, settings.kafka.replication_factor)
+    for line in lines:
+        typer.echo(line)
+    if lines:
+        raise typer.Exit(1)
+    typer.echo(f"{len(table)} topics are as they should be")
+
+
+@app.command()
+def expire(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go, drop nothing.")] = False,
+    now: Annotated[str, typer.Option(help="ISO 8601 moment instead of the present, such as 2026-11-20T00:00Z.")] = "",
+) -> None:
+    """Drop the days that are older than the retention of their kind (FRESHET_RETENTION__*, in days). Run it daily."""
+    settings = Settings.load()
+    shelf = Shelf(settings)
+    everything = shelf.all()
+    going = expired(everything, settings.retention, _moment(now))
+    for index in sorted(going, key=lambda i: i.name):
+        if not dry_run:
+            shelf.drop(index)
+        verb = "would drop" if dry_run else "dropped"
+        typer.echo(f"{verb} {index.name}: {index.documents} documents, {index.size_bytes / 1e6:.1f} MB")
+    typer.echo(f"{len(everything) - len(going)} day indices stay, {len(going)} {'would go' if dry_run else 'went'}")
+
+
+def _moment(text: str) -> dt.datetime:
+    if not text:
+        return dt.datetime.now(dt.UTC)
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not an ISO 8601 moment", param_hint="--now") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def _broker(settings: Settings) -> topics.Broker:
+    broker = topics.Broker(settings.kafka)
+    broker.reach()
+    return broker
+
+
+def _duration(milliseconds: str) -> str:
+    if milliseconds in ("", "-1"):
+        return "for ever" if milliseconds else ""
+    return f"{int(milliseconds) / 86_400_000:g} days"
+
+
+def main() -> None:
+    """The entry point: an expected failure is one line and exit code 1."""
+    try:
+        app()
+    except FreshetError as error:
+        notes.print(str(error), markup=False, style="red", soft_wrap=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
