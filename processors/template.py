@@ -21,6 +21,7 @@ MAX_TOKENS: Final = 256
 MAX_TEMPLATE_CHARS: Final = 1024
 
 _MAX_TOKEN_CHARS: Final = 96  # a longer token is a blob, whatever it holds
+_MAX_ROUNDS: Final = 8
 _ROOT_MARK: Final = " | "  # between the first line and the exception that it ends in
 _ZEROS: Final = str.maketrans("123456789", "000000000")
 
@@ -72,10 +73,14 @@ def template(text: str) -> str:
         text = text[:MAX_TEXT_CHARS]
     if "\n" in text:
         text = _telling_lines(text)
-    if text.startswith('{"'):
-        text = _JSON_KEY.sub(r" \1=", text.rstrip().removesuffix("}"))
-    tokens = text.translate(_ZEROS).split(None, MAX_TOKENS)[:MAX_TOKENS]
-    return _mask_phrases(" ".join([t if len(t) < 12 and t.isalpha() else _mask_token(t) for t in tokens]))
+    if '{"' in text[:32] and text.lstrip().startswith('{"'):
+        pairs, count = _JSON_KEY.subn(r" \1=", text)
+        text = pairs.rstrip().removesuffix("}") if count else text
+    return _mask_phrases(_mask_tokens(text.translate(_ZEROS).split(None, MAX_TOKENS)[:MAX_TOKENS]))
+
+
+def _mask_tokens(tokens: list[str]) -> str:
+    return " ".join([t if len(t) < 12 and t.isalpha() else _mask_token(t) for t in tokens])
 
 
 def _telling_lines(text: str) -> str:
@@ -137,14 +142,19 @@ def _is_variable(head: str, core: str, tail: str) -> bool:
 
 @lru_cache(maxsize=1 << 13)
 def _mask_phrases(line: str) -> str:
-    line = _DATE_WORDS.sub("", line)
-    line = _NOTHING.sub(lambda match: f"{match[0][0]}*{match[0][1]}", line)
-    line = _WHO.sub(r"\1*", line)
-    line = _LONG_VALUE.sub(_mask_long_value, line)
-    line = _without_repeats(_RUNS.sub("*", line))
-    if len(line) <= MAX_TEMPLATE_CHARS:
-        return line
-    return _mask_phrases(line[: line.rfind(" ", 0, MAX_TEMPLATE_CHARS)])  # a phrase may end where the cut is
+    for _ in range(_MAX_ROUNDS):  # what one round masks may end a phrase or a token for the next
+        before = line
+        line = _DATE_WORDS.sub("", line)
+        line = _NOTHING.sub(lambda match: f"{match[0][0]}*{match[0][1]}", line)
+        line = _WHO.sub(r"\1*", line)
+        line = _LONG_VALUE.sub(_mask_long_value, line)
+        line = _without_repeats(_RUNS.sub("*", line))
+        if len(line) > MAX_TEMPLATE_CHARS:
+            line = line[: line.rfind(" ", 0, MAX_TEMPLATE_CHARS)]
+        line = _mask_tokens(line.split())
+        if line == before:
+            break
+    return line
 
 
 def _mask_long_value(match: re.Match[str]) -> str:
