@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from deploy.local.accounts import let_all_read
 from deploy.local.locks import held
 from schemas.errors import StartupError
 
@@ -68,6 +69,7 @@ def install(component: Component, cache: Path, report: Report) -> Path:
             fresh = cache / "fetch" / home.name
             shutil.rmtree(fresh, ignore_errors=True)
             _unpack(fetched, fresh)
+            let_all_read(fresh)  # root unpacks, another user runs it
             fresh.rename(home)  # the last step: an interrupted one leaves no home behind
     return home
 

@@ -38,7 +38,7 @@ message.max.bytes={message}
 replica.fetch.max.bytes={message}
 replica.fetch.response.max.bytes={message}
 # A killed broker may come back only when its old session has ended (9 s by default).
-broker.session.timeout.ms=4000
+broker.session.timeout.ms=6000
 broker.heartbeat.interval.ms=500
 # Recorded telemetry of past years must not vanish: record times, not the clock, would decide.
 log.retention.ms=-1
@@ -93,7 +93,7 @@ def _answers(port: int) -> bool:
 SERVICE: Final = Service(
     name="kafka",
     ports=("client", "controller"),
-    timeout_s=60,
+    timeout_s=180,
     address=lambda port: f"127.0.0.1:{port}",
     answers=_answers,
     commands=_commands,

@@ -41,8 +41,7 @@ def _commands(site: Site) -> list[Command]:
     java_home = readable_copy(java.home, account)
     folder = own_folder(site.folder, account)
     config = folder / "config"
-    shutil.rmtree(config, ignore_errors=True)
-    shutil.copytree(home / "config", config)
+    shutil.copytree(home / "config", config, dirs_exist_ok=True)  # its keystore stays: making one costs a JVM
     (config / "opensearch.yml").write_text(SETTINGS.format(port=site.ports["client"], folder=folder))
     (config / "log4j2.properties").write_text(LOGGING)
     options = (home / "config" / "jvm.options").read_text()
@@ -90,7 +89,7 @@ def _answers(port: int) -> bool:
 SERVICE: Final = Service(
     name="opensearch",
     ports=("client",),
-    timeout_s=120,
+    timeout_s=300,
     address=lambda port: f"http://127.0.0.1:{port}",
     answers=_answers,
     commands=_commands,

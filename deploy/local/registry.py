@@ -38,7 +38,7 @@ def _answers(port: int) -> bool:
 SERVICE: Final = Service(
     name="registry",
     ports=("client",),
-    timeout_s=90,
+    timeout_s=180,
     address=_address,
     answers=_answers,
     commands=_commands,

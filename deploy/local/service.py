@@ -50,7 +50,7 @@ class Service:
 
     name: str
     ports: tuple[str, ...]  # the first one is for clients
-    timeout_s: float
+    timeout_s: float  # generous, for a busy machine: a server that ends early is noticed at once
     address: Callable[[int], str]
     answers: Callable[[int], bool]
     commands: Callable[[Site], Sequence[Command]]

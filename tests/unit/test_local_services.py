@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -159,7 +160,14 @@ def test_an_account_gets_a_folder_that_it_can_reach(tmp_path: Path, monkeypatch:
     assert accounts.own_folder(closed / "sub", None) == closed / "sub"
     (closed / "tool").mkdir()
     (closed / "tool" / "file").write_text("x")
-    assert (accounts.readable_copy(closed / "tool", me) / "file").read_text() == "x"
+    (closed / "tool" / "file").chmod(0o600)
+    copy = accounts.readable_copy(closed / "tool", me)
+    assert (copy / "file").stat().st_mode & 0o777 == 0o644
+    shutil.rmtree(closed)
+    accounts.own_folder(tmp_path / "shut" / "sub", None)
+    (tmp_path / "shut").chmod(0o700)
+    accounts.own_folder(tmp_path / "shut" / "sub", me)
+    assert not copy.exists()  # its origin is gone
 
 
 # -- processes -------------------------------------------------------------------------------------------------------
