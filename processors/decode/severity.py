@@ -46,12 +46,15 @@ _OPENING: Final = re.compile(
 def level_of(value: object) -> int:
     """The severity that the level field of a logger names: a word, a letter, or a number of pino and bunyan."""
     if isinstance(value, str):
-        word = value.strip().lower()
+        known = _WORDS.get(value)
+        if known is not None:
+            return known
+        word = value[:16].strip().lower()
         if word in _WORDS:
             return _WORDS[word]
         if len(word) == 1 and word.isalpha():
             return _LETTERS.get(word.upper(), UNKNOWN)
-        return level_of(int(word)) if word.isascii() and word.isdigit() and len(word) < 3 else UNKNOWN
+        return _PINO.get(int(word), UNKNOWN) if len(word) == 2 and word.isascii() and word.isdigit() else UNKNOWN
     return _PINO.get(value, UNKNOWN) if isinstance(value, int) and not isinstance(value, bool) else UNKNOWN
 
 

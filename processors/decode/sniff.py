@@ -4,7 +4,17 @@ from collections.abc import Mapping
 
 from schemas.records import Format
 
-_TELEMETRY = ("resourceLogs", "resourceMetrics", "resourceSpans")
+_TELEMETRY = frozenset({"resourceLogs", "resourceMetrics", "resourceSpans"})
+_ELSEWHERE = _TELEMETRY | {
+    "@metadata",
+    "involvedObject",
+    "regarding",
+    "source_type",
+    "object",
+    "items",
+    "metric",
+    "kind",
+}
 _VECTOR_VALUES = frozenset(
     {"counter", "gauge", "set", "distribution", "aggregated_histogram", "aggregated_summary", "sketch"}
 )
@@ -15,7 +25,10 @@ _SYSLOG = frozenset(
 
 def sniff(event: Mapping[str, object]) -> Format | None:
     """The format of an object; None when it is nobody's that we know, such as an application's own log line."""
-    if any(key in event for key in _TELEMETRY):
+    kubernetes = event.get("kubernetes")
+    if isinstance(kubernetes, dict) and "pod_name" in kubernetes and "log" in event and _ELSEWHERE.isdisjoint(event):
+        return Format.FLUENT_BIT  # by far the most frequent, told apart by the same keys as below
+    if not _TELEMETRY.isdisjoint(event):
         return Format.OTLP_JSON
     metadata = event.get("@metadata")
     if isinstance(metadata, dict) and "beat" in metadata:

@@ -1,16 +1,19 @@
 """Log records that the application wrote as fields, in JSON or logfmt: which field is the message, which the level."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from itertools import islice
 from typing import Final, NamedTuple
 
 import orjson
 
 from processors.decode.severity import level_of, otel_severity
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import first, mapping, name, scalar
+from processors.decode.values import first, name, scalar
+from schemas.records import UNKNOWN
 
 MOST_ATTRIBUTES: Final = 16
+_MOST_FLAT: Final = 64  # candidates for attributes
 ATTRIBUTE_LENGTH: Final = 256  # characters
 
 MESSAGE_KEYS: Final = ("message", "msg", "log", "MESSAGE", "short_message", "@m", "body", "event", "text")
@@ -19,6 +22,8 @@ LEVEL_KEYS: Final = (
     "severityText", "priority", "@l", "s",
 )  # fmt: skip
 TIME_KEYS: Final = ("time", "ts", "timestamp", "@timestamp", "datetime", "asctime", "date", "t", "@t", "eventTime")
+_LEVEL_KEYS: Final = frozenset((*LEVEL_KEYS, "severityNumber", "severity_number"))
+_NOT_SAID: Final = _LEVEL_KEYS.union(TIME_KEYS)
 _ERROR_KEYS: Final = ("error", "err", "exception", "exc", "error.message", "exception.message", "error.msg", "reason")
 _ALIASES: Final = {
     "traceId": "trace_id", "traceID": "trace_id", "trace.id": "trace_id", "traceid": "trace_id",
@@ -58,11 +63,15 @@ class Said(NamedTuple):
 
 def read_fields(fields: Mapping[str, object]) -> Said:
     """Message, level and time of an application's own JSON object; its other scalars become attributes."""
-    message_key = next((key for key in MESSAGE_KEYS if _is_said(fields.get(key))), "")
+    message_key = ""
+    for key in MESSAGE_KEYS:
+        if key in fields and _is_said(fields[key]):
+            message_key = key
+            break
     others = {
         key: value
         for key, value in fields.items()
-        if key != message_key and key not in LEVEL_KEYS and key not in TIME_KEYS and value not in (None, "")
+        if key != message_key and key not in _NOT_SAID and value is not None and value != ""
     }
     severity, time_ms = read_severity(fields), read_time(fields)
     if not message_key:
@@ -80,7 +89,7 @@ def read_logfmt(text: str) -> Said | None:
     while len(pairs) < _MOST_PAIRS and (found := _PAIR.match(text, position)):
         key, value = found.groups()
         pairs.setdefault(key, _unquoted(value))
-        if key not in LEVEL_KEYS and key not in TIME_KEYS and key != "caller":
+        if key not in _NOT_SAID and key != "caller":
             kept.append(found[0])
         position = found.end()
     severity = read_severity(pairs)
@@ -95,21 +104,29 @@ def read_logfmt(text: str) -> Said | None:
 def read_attributes(fields: Mapping[str, object]) -> dict[str, str]:
     """At most MOST_ATTRIBUTES scalars, the identifying ones first, objects flattened once with dotted names."""
     flat = {_ALIASES.get(key, key): value for key, value in _flatten(fields)}
+    if len(flat) <= MOST_ATTRIBUTES:
+        return {name(key): name(value, ATTRIBUTE_LENGTH) for key, value in flat.items()}
     chosen: list[str] = [key for key in _FIRST_ATTRIBUTES if key in flat]
     chosen.extend(key for key in flat if key not in _FIRST_ATTRIBUTES)
     return {name(key): name(flat[key], ATTRIBUTE_LENGTH) for key in chosen[:MOST_ATTRIBUTES]}
 
 
-def _flatten(fields: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    seen = 0
+def _flatten(fields: Mapping[str, object]) -> list[tuple[str, object]]:
+    """Scalars with their keys, those of inner objects as `outer.inner`; whoever writes thousands gets the first few."""
+    flat: list[tuple[str, object]] = []
     for key, value in fields.items():
-        inner = value.items() if isinstance(value, dict) else ((None, value),)
-        for inner_key, inner_value in inner:
-            if inner_value not in (None, "") and isinstance(inner_value, str | int | float):
-                yield (key if inner_key is None else f"{key}.{inner_key}"), inner_value
-            seen += 1
-            if seen > 4 * MOST_ATTRIBUTES:  # whoever writes thousands of keys does not get them all
-                return
+        if isinstance(value, dict):
+            inner = islice(value.items(), _MOST_FLAT)
+            flat.extend((f"{key}.{inner_key}", each) for inner_key, each in inner if _is_scalar(each))
+        elif _is_scalar(value):
+            flat.append((key, value))
+        if len(flat) > _MOST_FLAT:
+            break
+    return flat
+
+
+def _is_scalar(value: object) -> bool:
+    return isinstance(value, str | int | float) and value != ""
 
 
 def _is_said(value: object) -> bool:
@@ -118,22 +135,24 @@ def _is_said(value: object) -> bool:
 
 def read_severity(fields: Mapping[str, object]) -> int:
     """The severity of whatever level field there is; UNKNOWN without one."""
-    number = otel_severity(fields.get("severityNumber", fields.get("severity_number")), None)
-    if number:
-        return number
-    for key in LEVEL_KEYS:
-        if (value := fields.get(key)) is not None and (number := level_of(value)):
+    if not _LEVEL_KEYS.isdisjoint(fields):
+        if number := otel_severity(fields.get("severityNumber", fields.get("severity_number")), None):
             return number
-    return level_of(mapping(fields.get("log")).get("level"))
+        for key in LEVEL_KEYS:
+            if key in fields and (number := level_of(fields[key])):
+                return number
+    nested = fields.get("log")
+    return level_of(nested.get("level")) if isinstance(nested, dict) else UNKNOWN
 
 
 def read_time(fields: Mapping[str, object]) -> int | None:
     """Epoch milliseconds of the first time field that holds a believable one."""
     for key in TIME_KEYS:
-        value = fields.get(key)
-        value = value.get("$date") if isinstance(value, dict) else value  # MongoDB
-        if value is not None and (time_ms := epoch_ms(value)) is not None:
-            return time_ms
+        if key in fields:
+            value = fields[key]
+            value = value.get("$date") if isinstance(value, dict) else value  # MongoDB
+            if (time_ms := epoch_ms(value)) is not None:
+                return time_ms
     return None
 
 
@@ -141,6 +160,8 @@ def with_error(text: str, fields: Mapping[str, object]) -> str:
     """The message with the first line of its error: `request failed` alone would hide why."""
     for key in _ERROR_KEYS:
         value = fields.get(key)
+        if value is None:
+            continue
         if isinstance(value, dict):
             value = first(value, "message", "msg", "type")
         line = scalar(value).partition("\n")[0].strip() if not isinstance(value, bool) else ""
