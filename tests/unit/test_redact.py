@@ -1,0 +1,198 @@
+import random
+import string
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors.redact import Redactor
+from processors.template import template
+from schemas.settings import Redaction
+
+REDACT = Redactor(Redaction())
+ALNUM, UPPER, HEX = string.ascii_letters + string.digits, string.ascii_uppercase + string.digits, "0123456789abcdef"
+# Made here, so that no scanner of this repository finds one: prefix, alphabet, length behind the prefix, placeholder.
+TOKENS = [
+    ("AKIA", UPPER, 16, "aws-key"),
+    ("ghp_", ALNUM, 36, "github-token"),
+    ("github_pat_", ALNUM, 82, "github-token"),
+    ("glpat-", ALNUM, 20, "gitlab-token"),
+    ("xoxb-12345678901-", ALNUM, 24, "slack-token"),
+    ("sk_live_", ALNUM, 24, "stripe-key"),
+    ("AIza", ALNUM, 35, "google-key"),
+    ("ya29.", ALNUM, 60, "google-key"),
+    ("abc8Q~", ALNUM, 34, "azure-key"),
+    ("npm_", ALNUM, 36, "npm-token"),
+    ("pypi-AgEIcHlwaS5vcmc", ALNUM, 60, "pypi-token"),
+    ("dckr_pat_", ALNUM, 27, "docker-token"),
+    ("sk-proj-", ALNUM, 40, "openai-key"),
+    ("sk-ant-api03-", ALNUM, 90, "openai-key"),
+    ("hf_", ALNUM, 34, "model-hub-token"),
+    ("SK", HEX, 32, "twilio-key"),
+    ("SG." + "a1B2" * 5 + "ab.", ALNUM, 43, "sendgrid-key"),
+    ("dop_v1_", HEX, 64, "digitalocean-token"),
+    ("hvs.", ALNUM, 24, "vault-token"),
+    ("dapi", HEX, 32, "databricks-token"),
+    ("123456789:AA", ALNUM, 33, "telegram-token"),
+    ("MTIzNDU2Nzg5MDEyMzQ1Njc4.Gh1x2Y.", ALNUM, 27, "discord-token"),
+    ("shpat_", HEX, 32, "shop-token"),
+    ("glsa_", ALNUM, 32, "monitoring-token"),
+    ("eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.", ALNUM, 43, "jwt"),
+]
+CONTEXTS = ["{}", "using {} now", 'x="{}"', "({})", "https://h/p?k={}&a=1", '{{"k":"{}"}}', "a:{},", "[{}]", "got {}!"]
+
+
+def token(prefix: str, alphabet: str, length: int, seed: int = 0) -> str:
+    """Random, but with both cases and a digit where the alphabet has them, as almost all of that length have."""
+    sure = "".join(a for a in "aB1" if a in alphabet)
+    return prefix + sure + "".join(random.Random(seed).choices(alphabet, k=length - len(sure)))
+
+
+@pytest.mark.parametrize(("prefix", "alphabet", "length", "name"), TOKENS, ids=[t[0] for t in TOKENS])
+def test_tokens_of_providers_anywhere(prefix: str, alphabet: str, length: int, name: str) -> None:
+    for seed, context in enumerate(CONTEXTS):
+        secret = token(prefix, alphabet, length, seed)
+        assert REDACT(context.format(secret)) == context.format(f"<redacted:{name}>")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("password=hunter2", "password=<redacted:password>"),
+        ("Password: hunter2", "Password: <redacted:password>"),
+        ("spring:\n  password: correcthorse\n", "spring:\n  password: <redacted:password>\n"),
+        ('{"password": "my long pass", "a": 1}', '{"password": "<redacted:password>", "a": 1}'),
+        (r'{\"password\":\"x1\",\"a\":1}', r'{\"password\":\"<redacted:password>\",\"a\":1}'),
+        (r'"passwd":"with \" inside" b', '"passwd":"<redacted:password>" b'),
+        ("{'api_key': 'abcd'}", "{'api_key': '<redacted:secret>'}"),
+        ("password='a b c' x", "password='<redacted:password>' x"),
+        ('password="cut off in the mid', 'password="<redacted:password>'),
+        ("DB_PASSWORD=abc,def!g u=x", "DB_PASSWORD=<redacted:password> u=x"),
+        ("pwd=a1b2,user=bob", "pwd=<redacted:password>,user=bob"),
+        ("Server=db;Password=p@ss;Database=x", "Server=db;Password=<redacted:password>;Database=x"),
+        ("run --password s3cret --user bob", "run --password <redacted:password> --user bob"),
+        ("curl -u bob:hunter2 https://x", "curl -u bob:<redacted:password> https://x"),
+        ("IDENTIFIED BY 'abc'", "IDENTIFIED BY '<redacted:password>'"),
+        ("<password>abc</password>", "<password><redacted:password></password>"),
+        ("client_secret=550e8400-e29b-41d4-a716-446655440000", "client_secret=<redacted:secret>"),
+        ("aws_secret_access_key = wJalr/K7MDENG+bPx", "aws_secret_access_key = <redacted:secret>"),
+        ("AccountKey=abc/def+ghi==;Endpoint=x", "AccountKey=<redacted:secret>;Endpoint=x"),
+        ("X-Api-Key: 12ab34cd56", "X-Api-Key: <redacted:secret>"),
+        ("/cb?token=abcd1234&x=1", "/cb?token=<redacted:secret>&x=1"),
+        ("postgres://u:p@ss!w@db:5432/x", "postgres://u:<redacted:password>@db:5432/x"),
+        ("redis://:pw123@redis:6379", "redis://:<redacted:password>@redis:6379"),
+        ("Authorization: Bearer abcdef123456", "Authorization: Bearer <redacted:authorization>"),
+        ("authorization=Basic dXNlcjpwYXNz", "authorization=Basic <redacted:authorization>"),
+        ("Cookie: sid=abc; x=y", "Cookie: <redacted:cookie>"),
+        ("mail bob.smith+x@example.co.uk ok", "mail <redacted:email> ok"),
+        ("card 4111 1111 1111 1111 ok", "card <redacted:card> ok"),
+        ("card 4111111111111111 378282246310005", "card <redacted:card> <redacted:card>"),
+        ("a\n-----BEGIN RSA PRIVATE KEY-----\nMII\n-----END RSA PRIVATE KEY-----\nb", "a\n<redacted:private-key>\nb"),
+        ("a -----BEGIN PRIVATE KEY-----\nMIIabc\ndef==", "a <redacted:private-key>"),
+        (r"k=-----BEGIN EC PRIVATE KEY-----\nMII\n-----END EC PRIVATE KEY-----\n", r"k=<redacted:private-key>\n"),
+        (token("", ALNUM, 64), "<redacted:private-key>"),  # one line of a key's body
+    ],
+)  # fmt: skip
+def test_secrets_known_by_their_surroundings(text: str, expected: str) -> None:
+    assert REDACT(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "token expired",
+        "password incorrect for user bob",
+        'secret "tls-cert" not found',
+        "Error: secret: default/my-tls not found",
+        "secret=kube-system/my-secret err=gone",
+        "references non-existent secret key: tls.crt",
+        "Invalid token: unexpected end of input",
+        "Failed to fetch token: Get https://vault:8200 timeout",
+        "Invalid credentials: user not found",
+        "image sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "trace_id=4bf92f3577b34da6a3ce929d0e0e4736 uuid 550e8400-e29b-41d4-a716-446655440000",
+        "PWD=/root/app pass: 5 failed=0 max_tokens: 4096 tokens=500",
+        "git@github.com:org/repo.git getty@tty1.service left-pad@1.2.3",
+        "at 1718000000000 and 1718000000000000 block 4110011001100111",
+        "key=value primary_key=id monkey=banana bypass=true",
+        "secretName: my-secret tokenExpirationSeconds: 3607",
+        "password=**** token=null secret=${DB_SECRET} api_key=[REDACTED]",
+        "token=/var/run/secrets/kubernetes.io/serviceaccount/token",
+        "Bearer token missing, basic authentication failed (auth:SIMPLE)",
+        "the --password flag is required",
+        "-----BEGIN CERTIFICATE----- https://host:8080/a@b task-sk-frontend-worker-pool-a",
+        "from 10.0.0.1 port 22, via fe80::1",
+    ],
+)
+def test_words_and_identifiers_stay(text: str) -> None:
+    assert REDACT(text) == text
+
+
+def test_addresses_by_setting() -> None:
+    redact = Redactor(Redaction(ip_addresses=True))
+    assert redact("from 10.0.0.1:22, [fe80::1] at 10:00:01 v1.2.3.4.5 999.1.1.1 std::vec") == (
+        "from <redacted:ip>:22, [<redacted:ip>] at 10:00:01 v1.2.3.4.5 999.1.1.1 std::vec"
+    )
+    assert redact.identity != REDACT.identity == Redactor(Redaction()).identity
+
+
+PIECES = (
+    *("password", "token", "secret", "api_key", "Bearer ", "Basic ", "Authorization: ", "Cookie: a=", "--password "),
+    *("://", "@", "=", ": ", ":", '"', "'", "\\", '\\"', " ", ",", ";", "&", "<", ">", "</", "{", "}", "\n", "_", "-"),
+    *("<redacted:jwt>", "<redacted:", "hunter2", "a.b", "x@y.com", "4111111111111111", "é", "\ud800", "\x00", "null"),
+    *("-----BEGIN PRIVATE KEY-----", *(token(*t[:3]) for t in TOKENS)),
+)
+text = st.lists(st.sampled_from(PIECES) | st.text(max_size=4), max_size=16).map("".join)
+
+
+@given(text)
+@settings(max_examples=400)
+def test_its_own_output_stays_as_it_is(text: str) -> None:
+    once = REDACT(text)
+    assert REDACT(once) == once
+
+
+@given(text)
+def test_placeholders_survive_the_template(text: str) -> None:
+    assert "<redacted:jwt>" in template(f"<redacted:jwt> {REDACT(text)}")
+
+
+HOSTILE = (
+    *(
+        "a",
+        "-",
+        "--",
+        ":",
+        "eyJ",
+        "sk-",
+        "ghp_",
+        "token: aaaa ",
+        "password=",
+        "password",
+        '"',
+        "a@",
+        "://a:",
+        "4",
+        "1.",
+    ),
+    *("-----BEGIN ", "-----BEGIN PRIVATE KEY-----", "bearer ", "<password>", "token=a,", "key:\n", "SG.a", "M", ": "),
+    *("-u a:", "_", "password: a", "AA8Q~"),
+)
+
+
+@pytest.mark.parametrize("piece", HOSTILE)
+def test_time_grows_with_the_text_and_not_its_square(piece: str) -> None:
+    def seconds(size: int) -> float:
+        hostile = piece * (size // len(piece))
+        return min(_timed(hostile) for _ in range(2))
+
+    # Eight times the text: eight times the time when linear, sixty-four when quadratic. The floor keeps noise out.
+    assert seconds(1 << 20) <= 24 * max(seconds(1 << 17), 0.01)
+
+
+def _timed(hostile: str) -> float:
+    start = time.perf_counter()
+    REDACT(hostile)
+    return time.perf_counter() - start
