@@ -1,6 +1,6 @@
 """Folding: many records become few documents, counted by slices. Pure and in memory; `sink.py` writes the result."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -97,11 +97,11 @@ class Fold:
     def __iter__(self) -> Iterator[Change]:
         return iter(self.changes.values())
 
-    def change(self, target: Target, fixed: Mapping[str, Any], *, counted: bool) -> Change:
-        """The pending change of a document; `fixed` is used the first time only (it is the same every time)."""
+    def change(self, target: Target, fixed: Callable[[], Mapping[str, Any]], *, counted: bool) -> Change:
+        """The pending change of a document; `fixed` is called the first time only (it is the same every time)."""
         found = self.changes.get(target)
         if found is None:
-            found = self.changes[target] = Change(target, fixed, counted)
+            found = self.changes[target] = Change(target, fixed(), counted)
         return found
 
     def note(self, at: Coordinates, resource: Resource | None, time_ms: int) -> None:

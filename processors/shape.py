@@ -54,7 +54,6 @@ def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], 
     shown, band = template(text), severity_band(record.severity)
     day, minute = day_of(time_ms), minute_of(time_ms)
     identity = pattern_id(resource.cluster, resource.namespace, resource.workload, band, shown)
-    severity = {"severity": band, "severity_number": record.severity}
     pattern = Target("patterns", day, identity)
     if pattern not in fold.patterns:
         fold.patterns[pattern] = {
@@ -70,7 +69,15 @@ def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], 
     entity = resource.entity
     target = Target("occurrences", day, digest(identity, entity, str(minute)))
     change = fold.change(
-        target, {**who(resource), **severity, "pattern_id": identity, "minute_ms": minute}, counted=True
+        target,
+        lambda: {
+            **who(resource),
+            "severity": band,
+            "severity_number": record.severity,
+            "pattern_id": identity,
+            "minute_ms": minute,
+        },
+        counted=True,
     )
     change.add(at, time_ms, clamped=clamped)
     _exemplar(change, at, time_ms, text[:EXEMPLAR_CHARS])
@@ -88,7 +95,7 @@ def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, b
     hour = hour_of(time_ms)
     change = fold.change(
         Target("series", day_of(time_ms), digest(identity, str(hour))),
-        {
+        lambda: {
             **who(resource),
             "series_id": identity,
             "hour_ms": hour,
@@ -121,7 +128,7 @@ def event(fold: Fold, at: Coordinates, record: KubernetesEvent, when: tuple[int,
     message = redact(record.message)[:EXEMPLAR_CHARS]
     change = fold.change(
         Target("events", day_of(first_ms), digest(Signal.EVENT, resource.cluster, record.uid)),
-        {
+        lambda: {
             **who(resource),
             "uid": record.uid,
             "object_kind": record.object_kind,
@@ -153,7 +160,7 @@ def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], re
     annotations = {name: redact(value)[:EXEMPLAR_CHARS] for name, value in record.annotations.items()}
     change = fold.change(
         Target("alerts", day_of(starts_ms), digest(Signal.ALERT, resource.cluster, record.fingerprint, str(starts_ms))),
-        {
+        lambda: {
             **who(resource),
             "fingerprint": record.fingerprint,
             "name": record.name,
@@ -193,8 +200,8 @@ def _tally_state(fold: Fold, at: Coordinates, signal: Signal, time_ms: int, reso
 def _tally(fold: Fold, at: Coordinates, rule: str, time_ms: int) -> None:
     minute = minute_of(time_ms)
     target = Target("tallies", day_of(time_ms), digest(rule, at.topic, str(minute)))
-    fixed = {"rule": rule, "topic": at.topic, "minute_ms": minute}
-    fold.change(target, fixed, counted=True).add(at, time_ms, clamped=False)
+    change = fold.change(target, lambda: {"rule": rule, "topic": at.topic, "minute_ms": minute}, counted=True)
+    change.add(at, time_ms, clamped=False)
 
 
 def _exemplar(change: Change, at: Coordinates, time_ms: int, text: str) -> None:

@@ -2,6 +2,7 @@
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -22,7 +23,12 @@ def digest(*parts: str) -> str:
 
 def day_of(time_ms: int) -> str:
     """The UTC day of a moment, as index names carry it: `2026.11.20`."""
-    return dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC).strftime("%Y.%m.%d")
+    return _day(time_ms // DAY_MS)
+
+
+@lru_cache(maxsize=1024)
+def _day(number: int) -> str:
+    return dt.datetime.fromtimestamp(number * DAY_MS / 1000, dt.UTC).strftime("%Y.%m.%d")
 
 
 def minute_of(time_ms: int) -> int:

@@ -1,0 +1,51 @@
+# `make help` lists the targets. Every target prepares the machine first; that takes no time when nothing is missing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+PYTHON := .venv/bin/python
+
+.PHONY: help ready demo demo-all up down status logs test check format bench eval-real compose-check
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+ready: ## install what is missing and build the environment from the lock file
+	@deploy/bootstrap.sh
+
+demo: ready ## the main job: services, workers, API, an incident, a question, a checked answer
+	@$(PYTHON) -m deploy.demo $(ARGS)
+
+demo-all: ready ## every kind of incident, three seeds each, through one running stack; prints the table
+	@$(PYTHON) -m deploy.demo --all $(ARGS)
+
+up: ready ## start Kafka, OpenSearch, Redis and the schema registry on free loopback ports
+	@$(PYTHON) -m deploy.local up $(ARGS)
+
+down: ready ## stop them; no process stays behind
+	@$(PYTHON) -m deploy.local down $(ARGS)
+
+status: ready ## say what runs, where, and with how much memory
+	@$(PYTHON) -m deploy.local status $(ARGS)
+
+logs: ready ## print the end of the services' logs
+	@$(PYTHON) -m deploy.local logs $(ARGS)
+
+test: ready ## all tests, on real services that the run starts itself
+	@$(PYTHON) -m pytest $(ARGS)
+
+check: ready ## lint, types, imports and unit tests; needs no service
+	@.venv/bin/ruff format --check --quiet .
+	@.venv/bin/ruff check --quiet .
+	@.venv/bin/mypy
+	@.venv/bin/lint-imports --config pyproject.toml
+	@$(PYTHON) -m pytest -q tests/unit tests/contract -m "not integration" $(ARGS)
+
+format: ready ## format the code and mend what the linter can mend
+	@.venv/bin/ruff check --fix --quiet .
+	@.venv/bin/ruff format --quiet .
+
+bench: ready ## freshness and rate, end to end (NAME=freshness|rate picks one)
+	@$(PYTHON) -m tests.benchmarks $(NAME)
+
+compose-check: ## check compose.yaml (needs the docker client, not an engine)
+	@docker compose config --quiet && echo "compose.yaml is well-formed"
