@@ -8,6 +8,7 @@ A state directory holds `freshet.env` for the product, `stack.json` (ports and c
 """
 
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Collection
@@ -156,6 +157,16 @@ def restart(state: Path, name: str) -> str:
     """Stop one service in good order and start it on the same port; returns its address."""
     halt(state, name)
     return start(state, name)
+
+
+def pause(state: Path, name: str) -> None:
+    """Make one service hang: its connections stay open and nothing answers."""
+    processes.send(state.resolve(), name, signal.SIGSTOP)
+
+
+def resume(state: Path, name: str) -> None:
+    """Let a paused service go on."""
+    processes.send(state.resolve(), name, signal.SIGCONT)
 
 
 def status(state: Path) -> list[Status]:

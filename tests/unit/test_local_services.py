@@ -254,6 +254,16 @@ def test_a_killed_service_comes_back_on_its_port(state: Path, run: Callable[...,
     assert [row.state for row in services.status(state)] == ["running"]
 
 
+def test_a_paused_service_goes_on(state: Path, run: Callable[..., services.Endpoints]) -> None:
+    run()
+    (pid,) = processes.running(state)["redis"]
+    process_state = Path(f"/proc/{pid}/stat")
+    services.pause(state, "redis")
+    assert within(5, lambda: ") T " in process_state.read_text())
+    services.resume(state, "redis")
+    assert within(5, lambda: ") S " in process_state.read_text())
+
+
 def test_a_taken_port_is_replaced(state: Path, run: Callable[..., services.Endpoints]) -> None:
     first = run().redis
     services.down(state)
