@@ -1,0 +1,219 @@
+"""A citation's last step: the record itself, read back from Kafka by its coordinates, redacted, with its hash.
+
+Blocking; run it in a thread. Only the cited record of a message is shown, never its neighbours.
+"""
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final, NoReturn
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from processors.decode import decode
+from processors.pipeline import place
+from processors.redact import Redactor
+from schemas.context import Scope, SourceRecord
+from schemas.errors import FreshetError, SinkUnavailable
+from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected
+from schemas.settings import Kafka, Settings, kafka_client_config
+
+TIMEOUT_S: Final = 4.0  # for all of one read; a person waits for it
+ASK_TIMEOUT_S: Final = 1.5  # for each question to the brokers
+MAX_TEXT_CHARS: Final = 32_768
+
+AWAY: Final = "Kafka does not answer"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class RecordExpired(FreshetError):
+    """The record is gone for good -> say so, with the document that remains."""
+
+
+class SourceRecords:
+    """Reads cited records back. `fetch` gets one message: it raises RecordExpired or SinkUnavailable."""
+
+    def __init__(self, settings: Settings, fetch: Callable[[Coordinates], Message] | None = None) -> None:
+        self._inputs = {i.topic: i for i in settings.kafka.declared_inputs()}
+        self._redact = Redactor(settings.redaction)
+        self._kafka = KafkaFetch(settings.kafka)
+        self._fetch = fetch or self._kafka
+
+    def read(self, at: Coordinates, *, scope: Scope = Scope()) -> SourceRecord:  # noqa: B008 - frozen
+        """The record at these coordinates, or why it cannot be shown. Never raises for a Kafka that is away."""
+        if at.topic not in self._inputs:
+            return _missing(at, "unavailable", "the topic is none of the inputs")
+        try:
+            message = self._fetch(at)
+        except RecordExpired as error:
+            return _missing(at, "expired", str(error))
+        except SinkUnavailable as error:
+            return _missing(at, "unavailable", str(error))
+        outcomes = decode(message, self._inputs[at.topic])
+        if not 0 <= at.index < len(outcomes):
+            return _missing(at, "unavailable", "the message does not hold that many records")
+        record = outcomes[at.index]
+        if isinstance(record, Rejected | Filtered):
+            return _missing(at, "unavailable", "the record does not decode to telemetry")
+        if not _within(record, scope):
+            return _missing(at, "unavailable", "the record lies outside of what you may see")
+        return SourceRecord(
+            coordinates=str(at),
+            status="found",
+            timestamp=_moment(place(record.time_ms, message.timestamp_ms).time_ms),
+            sha256=hashlib.sha256(message.value or b"").hexdigest(),
+            text=self._redact(_text(record))[:MAX_TEXT_CHARS],
+        )
+
+    def close(self) -> None:
+        self._kafka.close()
+
+
+class KafkaFetch:
+    """One consumer for all reads, made at the first one; a lock hands it from read to read."""
+
+    def __init__(self, settings: Kafka) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._consumer: Consumer | None = None
+        self._admin: AdminClient | None = None
+
+    def __call__(self, at: Coordinates) -> Message:
+        """The message that holds `at`. Raises RecordExpired and SinkUnavailable."""
+        if not self._lock.acquire(timeout=TIMEOUT_S):
+            raise SinkUnavailable("too many records are being read back; try again")
+        try:
+            admin, consumer = self._clients()
+            _require_same_topic(admin, at)
+            return _seek(consumer, at)
+        except KafkaException as error:
+            raise SinkUnavailable(AWAY) from error
+        finally:
+            self._lock.release()
+
+    def close(self) -> None:
+        with self._lock:
+            if self._consumer is not None:
+                self._consumer.close()
+            self._consumer = self._admin = None
+
+    def _clients(self) -> tuple[AdminClient, Consumer]:
+        if self._consumer is None or self._admin is None:
+            connect = {**kafka_client_config(self._settings), "log_level": 0}
+            self._admin = AdminClient(connect)
+            self._consumer = Consumer(
+                {
+                    **connect,
+                    "group.id": f"{self._settings.group}-evidence",  # required by the client; never joined
+                    "enable.auto.commit": False,
+                    "auto.offset.reset": "error",
+                    "enable.partition.eof": True,
+                    "queued.min.messages": 1,  # one record is wanted, not what follows it
+                    "fetch.queue.backoff.ms": 10,  # that small queue is always full; do not wait a second then
+                }
+            )
+        return self._admin, self._consumer
+
+
+def _require_same_topic(admin: AdminClient, at: Coordinates) -> None:
+    """A topic that was deleted and made again starts its offsets anew: the same coordinates are another record."""
+    described = admin.describe_topics(TopicCollection([at.topic]), request_timeout=ASK_TIMEOUT_S)
+    try:
+        found = str(described[at.topic].result(ASK_TIMEOUT_S).topic_id)
+    except TimeoutError as error:
+        raise SinkUnavailable(AWAY) from error
+    except KafkaException as error:
+        if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise RecordExpired("the topic no longer exists") from error
+        raise
+    if found != at.topic_id:
+        raise RecordExpired("the topic was deleted and made again since")
+
+
+def _seek(consumer: Consumer, at: Coordinates) -> Message:
+    place = TopicPartition(at.topic, at.partition, at.offset)
+    bounds = consumer.get_watermark_offsets(place, timeout=ASK_TIMEOUT_S)
+    if bounds is None:
+        raise SinkUnavailable(AWAY)
+    low, high = bounds
+    if at.offset < low:
+        raise RecordExpired("retention has removed the record")
+    if at.offset >= high:
+        raise SinkUnavailable("the partition ends before the record")
+    consumer.assign([place])
+    try:
+        return _poll(consumer, at)
+    finally:
+        consumer.unassign()
+
+
+def _poll(consumer: Consumer, at: Coordinates) -> Message:
+    deadline = time.monotonic() + TIMEOUT_S
+    while (left := deadline - time.monotonic()) > 0:
+        found = consumer.poll(left)
+        if found is None:
+            continue
+        if error := found.error():
+            _refuse(error)
+        if found.offset() != at.offset:
+            raise RecordExpired("compaction has removed the record")
+        return _message(found, at)
+    raise SinkUnavailable(AWAY)
+
+
+def _refuse(error: KafkaError) -> NoReturn:
+    if error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
+        raise RecordExpired("the record was removed while it was looked up")
+    raise KafkaException(error)
+
+
+def _message(found: Any, at: Coordinates) -> Message:
+    _, timestamp_ms = found.timestamp()
+    return Message(
+        topic=at.topic,
+        topic_id=at.topic_id,
+        partition=at.partition,
+        offset=at.offset,
+        timestamp_ms=max(timestamp_ms, 0),
+        key=found.key(),
+        value=found.value(),
+        headers=tuple(found.headers() or ()),
+    )
+
+
+def _missing(at: Coordinates, status: Any, reason: str) -> SourceRecord:
+    return SourceRecord(coordinates=str(at), status=status, reason=reason)
+
+
+def _within(record: Record, scope: Scope) -> bool:
+    """The scope once more, on the record itself, as the index applies it."""
+    who = record.resource
+    in_cluster = not scope.clusters or who.cluster in scope.clusters
+    return in_cluster and (not scope.namespaces or who.namespace in scope.namespaces)
+
+
+def _text(record: Record) -> str:
+    """What the record said, on one line where it is no log."""
+    if isinstance(record, LogRecord):
+        return record.body
+    if isinstance(record, KubernetesEvent):
+        return f"{record.reason} {record.object_kind}/{record.object_name}: {record.message} (x{record.count})"
+    if isinstance(record, Alert):
+        said = "; ".join(f"{name}: {text}" for name, text in record.annotations.items())
+        return f"{record.name} {'firing' if record.ends_ms is None else 'resolved'} {_labels(record.labels)} {said}"
+    return f"{record.name}{_labels(record.labels)} {record.value:g} {record.unit}".rstrip()
+
+
+def _labels(labels: Any) -> str:
+    return "{" + ", ".join(f'{name}="{value}"' for name, value in labels.items()) + "}"
+
+
+def _moment(time_ms: int) -> datetime | None:
+    """None for a time that no calendar holds."""
+    try:
+        return _EPOCH + timedelta(milliseconds=time_ms)
+    except OverflowError:
+        return None

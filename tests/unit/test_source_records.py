@@ -1,0 +1,105 @@
+"""A cited record is shown alone, redacted and hashed, or the reason why it cannot be shown is."""
+
+import hashlib
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from cag.source_records import RecordExpired, SourceRecords
+from schemas.context import Scope
+from schemas.errors import SinkUnavailable
+from schemas.records import Coordinates, Message
+from schemas.settings import Settings
+
+KAFKA_MS = 1_795_200_000_000
+LINES = b"first line\npassword=hunter2secret is wrong\nthird line"
+POD = json.dumps(
+    {"log": "pool exhausted", "kubernetes": {"namespace_name": "shop", "pod_name": "checkout-7d9f8c6b5-abcde"}}
+).encode()
+ALERT = json.dumps(
+    {
+        "version": "4",
+        "alerts": [
+            {
+                "status": "firing",
+                "labels": {"alertname": "PoolFull", "severity": "critical"},
+                "annotations": {"summary": "no connections"},
+                "startsAt": "2026-11-20T20:00:00Z",
+                "endsAt": "0001-01-01T00:00:00Z",
+                "fingerprint": "f1",
+            }
+        ],
+    }
+).encode()
+
+
+def records(found: bytes | Exception, seen: list[Coordinates] | None = None) -> SourceRecords:
+    def fetch(at: Coordinates) -> Message:
+        if seen is not None:
+            seen.append(at)
+        if isinstance(found, Exception):
+            raise found
+        return Message(
+            topic=at.topic, topic_id=at.topic_id, partition=at.partition, offset=at.offset,
+            timestamp_ms=KAFKA_MS, key=None, value=found,
+        )  # fmt: skip
+
+    return SourceRecords(Settings(), fetch)
+
+
+def at(index: int = 0, topic: str = "logs") -> Coordinates:
+    return Coordinates(topic, "id", 3, 1042, index)
+
+
+def test_only_the_cited_record_is_shown_and_redacted() -> None:
+    record = records(LINES).read(at(1))
+    assert record.status == "found"
+    assert record.text == "password=<redacted:password> is wrong"
+    assert record.sha256 == hashlib.sha256(LINES).hexdigest()
+    assert record.timestamp == datetime.fromtimestamp(KAFKA_MS / 1000, UTC)
+    assert record.coordinates == "logs/id/3/1042/1"
+
+
+@pytest.mark.parametrize(
+    ("found", "where", "status", "reason"),
+    [
+        (RecordExpired("retention has removed the record"), at(), "expired", "retention"),
+        (SinkUnavailable("Kafka does not answer"), at(), "unavailable", "does not answer"),
+        (LINES, at(3), "unavailable", "that many"),
+        (LINES, at(-1), "unavailable", "that many"),
+        (b"", at(), "unavailable", "does not decode"),
+        (LINES, at(topic="freshet.dead-letters.v1"), "unavailable", "none of the inputs"),
+    ],
+)
+def test_what_cannot_be_shown_says_why(found: bytes | Exception, where: Coordinates, status: str, reason: str) -> None:
+    record = records(found).read(where)
+    assert (record.status, record.text, record.sha256) == (status, "", "")
+    assert reason in record.reason
+
+
+def test_other_topics_are_not_even_read() -> None:
+    seen: list[Coordinates] = []
+    records(LINES, seen).read(at(topic="payroll"))
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("scope", "status"),
+    [
+        (Scope(), "found"),
+        (Scope(namespaces=("shop",)), "found"),
+        (Scope(namespaces=("other",)), "unavailable"),
+        (Scope(clusters=("east",)), "unavailable"),
+    ],
+)
+def test_the_scope_is_checked_on_the_record(scope: Scope, status: str) -> None:
+    record = records(POD).read(at(), scope=scope)
+    assert record.status == status
+    assert ("pool" in record.text) is (status == "found")
+
+
+def test_an_alert_reads_as_a_line() -> None:
+    record = records(ALERT).read(at(topic="alerts"))
+    assert record.text.startswith("PoolFull firing {")
+    assert "summary: no connections" in record.text
