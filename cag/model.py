@@ -60,7 +60,7 @@ class Token:
 
 
 class ModelClient(Protocol):
-    def stream(self, prompt: Sequence[Turn], *, cache_salt: str = "") -> AsyncIterator[Token]:
+    def stream(self, prompt: Sequence[Turn], *, cache_salt: str = "") -> AsyncGenerator[Token, None]:
         """The answer to `prompt`, token by token; raises ModelUnavailable at any point. Close it to cancel the call.
 
         Requests with different salts never share the server's prefix cache.
