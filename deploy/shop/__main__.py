@@ -13,7 +13,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from deploy.shop.delivery import KafkaDelivery, copy_runbooks, paced, write_set
 from deploy.shop.incidents import KINDS
-from deploy.shop.player import DEFAULT_MINUTES, DEFAULT_RATE, TOPICS, Scenario, all_incidents, play, single_incident
+from deploy.shop.player import (
+    DEFAULT_MINUTES,
+    DEFAULT_RATE,
+    REGIONS,
+    TOPICS,
+    Scenario,
+    all_incidents,
+    play,
+    single_incident,
+)
 from schemas.errors import StartupError
 
 FOLLOW = timedelta(days=365)  # "until it is stopped"
@@ -83,10 +92,14 @@ def _known(kind: str) -> str:
 
 
 def _numbers(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise typer.BadParameter("give numbers with commas between", param_hint="--seeds") from error
+    parts = text.split(",")
+    if (
+        not all(part.strip().isdecimal() for part in parts)
+        or len(set(parts)) != len(parts)
+        or len(parts) > len(REGIONS)
+    ):
+        raise typer.BadParameter(f"give up to {len(REGIONS)} different numbers, commas between", param_hint="--seeds")
+    return tuple(int(part) for part in parts)
 
 
 def _deliver(scenario: Scenario, delivery: KafkaDelivery, *, speed: float | None, realtime: bool) -> None:

@@ -42,7 +42,6 @@ def _disk_pressure(stage: Stage) -> Plot:
     leaving = tuple(pod for pod in crowd if pod.service.name == stage.victim) + tuple(
         pod for pod in crowd if pod.service.name != stage.victim
     )
-    about = node_subject(node)
     garbage = "failed to garbage collect required amount of images. Wanted to free <big> bytes, but freed 0 bytes"
     rows: list[Row] = [
         Lines(
@@ -59,26 +58,7 @@ def _disk_pressure(stage: Stage) -> Plot:
             per_minute=80,
             after_s=70,
         ),
-        Happens(
-            subject=about, reason="FreeDiskSpaceFailed", message=garbage, component="kubelet", after_s=45, again_s=90
-        ),
-        Happens(
-            subject=about,
-            reason="NodeHasDiskPressure",
-            message=f"Node {node} status is now: NodeHasDiskPressure",
-            component="kubelet",
-            warning=False,
-            after_s=60,
-            again_s=120,
-        ),
-        Happens(
-            subject=about,
-            reason="EvictionThresholdMet",
-            message="Attempting to reclaim ephemeral-storage",
-            component="kubelet",
-            after_s=62,
-            again_s=60,
-        ),
+        *_node_complains(node, garbage),
         Bends(series=disk_of(node), to=900 * MIB),
         Fires(
             name="NodeDiskPressure",
@@ -100,6 +80,33 @@ def _disk_pressure(stage: Stage) -> Plot:
     )
     cause = (Expectation(kind="evidence", regex=regex), Expectation(kind="object", name=node))
     return Plot(rows=tuple(rows), cause=cause, node=node)
+
+
+def _node_complains(node: str, garbage: str) -> tuple[Row, ...]:
+    """What the kubelet reports about its node."""
+    about = node_subject(node)
+    return (
+        Happens(
+            subject=about, reason="FreeDiskSpaceFailed", message=garbage, component="kubelet", after_s=45, again_s=90
+        ),
+        Happens(
+            subject=about,
+            reason="NodeHasDiskPressure",
+            message=f"Node {node} status is now: NodeHasDiskPressure",
+            component="kubelet",
+            warning=False,
+            after_s=60,
+            again_s=120,
+        ),
+        Happens(
+            subject=about,
+            reason="EvictionThresholdMet",
+            message="Attempting to reclaim ephemeral-storage",
+            component="kubelet",
+            after_s=62,
+            again_s=60,
+        ),
+    )
 
 
 def _evicted(stage: Stage, pod: Pod, *, after_s: float) -> tuple[Row, ...]:
@@ -248,7 +255,6 @@ def _dns_failure(stage: Stage) -> Plot:
 def _failed_scheduling(stage: Stage) -> Plot:
     unfit, regex = stage.variant(_UNFIT)
     have = len(stage.pods)
-    pending = [stage.estate.new_pod(stage.pods[0], seed=f"{stage.key}:{n}", same_set=True) for n in range(3)]
     phase = Series(
         name="kube_pod_status_phase_pending",
         usual=0,
@@ -265,22 +271,7 @@ def _failed_scheduling(stage: Stage) -> Plot:
             shape="core",
             warning=False,
         ),
-        Lines(
-            pods=stage.pods_of("kube-scheduler"),
-            level="info",
-            sentences=(f"Unable to schedule pod {stage.namespace}/{stage.victim}; no fit; waiting. {unfit}",),
-            per_minute=4,
-            after_s=4,
-            grows=False,
-        ),
-        Lines(
-            pods=stage.pods_of("cluster-autoscaler"),
-            level="warn",
-            sentences=(f"Skipping node group {stage.namespace}-workers: max size reached",),
-            per_minute=3,
-            after_s=20,
-            grows=False,
-        ),
+        *_unplaced(stage, unfit),
         Lines(
             pods=stage.pods,
             level="warn",
@@ -302,8 +293,31 @@ def _failed_scheduling(stage: Stage) -> Plot:
         ),
         *knock_on(stage, "429 Too Many Requests", after_s=60, latency_s=4),
     ]
-    for n, pod in enumerate(pending):
-        rows.append(
+    cause = (Expectation(kind="evidence", regex=regex, signal="event"), names_workload(stage))
+    return Plot(rows=tuple(rows), cause=cause)
+
+
+def _unplaced(stage: Stage, unfit: str) -> tuple[Row, ...]:
+    """What scheduler and autoscaler say about three new pods that find no node."""
+    pending = [stage.estate.new_pod(stage.pods[0], seed=f"{stage.key}:{n}", same_set=True) for n in range(3)]
+    return (
+        Lines(
+            pods=stage.pods_of("kube-scheduler"),
+            level="info",
+            sentences=(f"Unable to schedule pod {stage.namespace}/{stage.victim}; no fit; waiting. {unfit}",),
+            per_minute=4,
+            after_s=4,
+            grows=False,
+        ),
+        Lines(
+            pods=stage.pods_of("cluster-autoscaler"),
+            level="warn",
+            sentences=(f"Skipping node group {stage.namespace}-workers: max size reached",),
+            per_minute=3,
+            after_s=20,
+            grows=False,
+        ),
+        *(
             Happens(
                 subject=pod_subject(pod),
                 reason="FailedScheduling",
@@ -313,9 +327,9 @@ def _failed_scheduling(stage: Stage) -> Plot:
                 after_s=3 + 2 * n,
                 again_s=40,
             )
-        )
-    cause = (Expectation(kind="evidence", regex=regex, signal="event"), names_workload(stage))
-    return Plot(rows=tuple(rows), cause=cause)
+            for n, pod in enumerate(pending)
+        ),
+    )
 
 
 KINDS: Final = (

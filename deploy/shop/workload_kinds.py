@@ -158,43 +158,8 @@ def _oom_kill(stage: Stage) -> Plot:
         ),
     ]
     for n, pod in enumerate(stage.pods):
-        after_s = 150.0 + 40 * n
-        rows += [
-            Happens(
-                subject=node_subject(pod.node),
-                reason="OOMKilling",
-                message=f"{killed} cgroup {pod.uid}",
-                component="kernel-monitor",
-                after_s=after_s,
-                again_s=60,
-            ),
-            Happens(
-                subject=pod_subject(pod),
-                reason="BackOff",
-                message=_back_off(pod),
-                component="kubelet",
-                after_s=after_s + 30,
-                again_s=45,
-            ),
-            Lines(
-                pods=(pod,),
-                level="warn",
-                sentences=(f"starting {stage.victim} again: last state was OOMKilled, exit code 137",),
-                per_minute=2,
-                after_s=after_s + 5,
-                grows=False,
-            ),
-            Lines(
-                pods=(stage.estate.node_agent(pod.node),),
-                level="error",
-                sentences=(f"kernel: {killed}",),
-                per_minute=1,
-                after_s=after_s,
-                grows=False,
-            ),
-            Bends(series=memory_of(pod, 420), to=limit_mib * MIB),
-            Bends(series=restarts_of(pod), to=0.6, after_s=after_s),
-        ]
+        rows += _killed(stage, pod, killed, after_s=150 + 40 * n)
+        rows.append(Bends(series=memory_of(pod, 420), to=limit_mib * MIB))
     rows.append(
         Fires(
             name="ContainerMemoryNearLimit",
@@ -209,6 +174,35 @@ def _oom_kill(stage: Stage) -> Plot:
     rows += knock_on(stage, "connection reset by peer", after_s=160)
     regex = f"{wording}|Memory cgroup out of memory|OOMKilled"
     return Plot(rows=tuple(rows), cause=(Expectation(kind="evidence", regex=regex), names_workload(stage)))
+
+
+def _killed(stage: Stage, pod: Pod, killed: str, *, after_s: float) -> tuple[Row, ...]:
+    """What the kernel, the kubelet and the container itself say when one container is killed, again and again."""
+    last_state = f"starting {stage.victim} again: last state was OOMKilled, exit code 137"
+    agent = stage.estate.node_agent(pod.node)
+    return (
+        Happens(
+            subject=node_subject(pod.node),
+            reason="OOMKilling",
+            message=f"{killed} cgroup {pod.uid}",
+            component="kernel-monitor",
+            after_s=after_s,
+            again_s=60,
+        ),
+        Happens(
+            subject=pod_subject(pod),
+            reason="BackOff",
+            message=_back_off(pod),
+            component="kubelet",
+            after_s=after_s + 30,
+            again_s=45,
+        ),
+        Lines(pods=(pod,), level="warn", sentences=(last_state,), per_minute=2, after_s=after_s + 5, grows=False),
+        Lines(
+            pods=(agent,), level="error", sentences=(f"kernel: {killed}",), per_minute=1, after_s=after_s, grows=False
+        ),
+        Bends(series=restarts_of(pod), to=0.6, after_s=after_s),
+    )
 
 
 def _pool_exhaustion(stage: Stage) -> Plot:

@@ -22,12 +22,15 @@ from deploy.shop.player import TOPICS, Scenario, all_incidents, happenings, play
 from deploy.shop.script import Bends, Moves
 from deploy.shop.telemetry import Happening, Log, Message, Notice, Observation, Point, Sample
 from deploy.shop.topology import build_estate
+from processors.decode import decode
 from processors.template import template
+from schemas import records
+from schemas.topics import DEFAULT_INPUTS
 
 END = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
 SEEDS = (1, 2, 3)
 TOPIC_OF_SIGNAL = {"log": "logs", "event": "k8s-events"}
-CROWDED = all_incidents(SEEDS, end=END, rate=6)
+CROWDED = all_incidents(SEEDS, end=END, minutes=12, rate=6)
 
 
 @cache
@@ -64,7 +67,7 @@ def said(namespace: str = "", *, quiet: bool = False) -> list[tuple[str, str]]:
 
 def test_same_scenario_same_bytes() -> None:
     def once(seed: int) -> list[Message]:
-        return list(play(single_incident("oom-kill", seed=seed, end=END, minutes=3, rate=5)))
+        return list(play(single_incident("oom-kill", seed=seed, end=END, minutes=1, rate=5)))
 
     assert once(1) == once(1)
     assert once(1) != once(2)
@@ -168,7 +171,7 @@ def test_cause_is_planted_and_found_by_its_wording_alone(incident: Incident) -> 
 
 
 def test_symptoms_are_louder_than_the_cause() -> None:
-    scenario = single_incident("slow-upstream", seed=3, end=END)
+    scenario = single_incident("slow-upstream", seed=3, end=END, minutes=10, rate=20)
     (incident,) = scenario.incidents
     logs = [
         one for one in takewhile(lambda one: one.at_s < END.timestamp(), happenings(scenario)) if isinstance(one, Log)
@@ -279,6 +282,28 @@ def test_alert_bytes() -> None:
             assert (alert["endsAt"] == "0001-01-01T00:00:00Z") == (alert["status"] == "firing")
             assert alert["annotations"]["summary"]
             assert alert["labels"]["alertname"]
+
+
+def test_our_decoders_take_every_message() -> None:
+    inputs = {source.topic: source for source in DEFAULT_INPUTS}
+    for offset, message in enumerate(played()):
+        stamp = message.timestamp_ms
+        consumed = records.Message(
+            topic=message.topic,
+            topic_id="t",
+            partition=0,
+            offset=offset,
+            timestamp_ms=stamp,
+            key=message.key,
+            value=message.value,
+        )
+        for record in decode(consumed, inputs[message.topic]):
+            assert not isinstance(record, records.Rejected | records.Filtered)
+            assert record.time_ms
+            assert record.time_ms <= stamp
+            if isinstance(record, records.LogRecord):
+                assert record.resource.namespace
+                assert record.resource.pod.startswith(record.resource.workload)
 
 
 def test_every_alert_links_a_runbook_that_names_it() -> None:
