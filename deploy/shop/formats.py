@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any, Final
 
 import orjson
-from google.protobuf.json_format import ParseDict  # type: ignore[import-untyped]  # protobuf ships no types
+from google.protobuf.json_format import ParseDict
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
