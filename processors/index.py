@@ -67,7 +67,7 @@ def connect(settings: OpenSearchSettings) -> OpenSearch:
         options["ca_certs"] = str(settings.ca_file)
     if settings.url.scheme == "https":
         options |= {"verify_certs": settings.verify_certs, "ssl_show_warn": False}
-    return OpenSearch(str(settings.url), max_retries=0, timeout=settings.timeout_s, http_compress=False, **options)
+    return OpenSearch(str(settings.url), max_retries=0, timeout=settings.timeout_s, pool_maxsize=4, **options)
 
 
 class OpenSearchIndex:
