@@ -193,6 +193,6 @@ def test_time_grows_with_the_text_and_not_its_square(piece: str) -> None:
 
 
 def _timed(hostile: str) -> float:
-    start = time.perf_counter()
+    start = time.process_time()
     REDACT(hostile)
-    return time.perf_counter() - start
+    return time.process_time() - start
