@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
@@ -9,9 +10,13 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
+from schemas.records import Format
 from schemas.settings import Settings
 from streams import topics, worker
+from streams.doctor import examine
 from streams.expire import Shelf, expired
+from streams.recording import Place
+from streams.send import Options, report, send
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -23,6 +28,7 @@ topic_commands = typer.Typer(no_args_is_help=True, help="The topics that the pro
 app.add_typer(topic_commands, name="topics")
 
 notes = Console(stderr=True, highlight=False)
+answers = Console(highlight=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
@@ -69,11 +75,12 @@ def describe_topics(as_json: AsJson = False) -> None:
     shown = Table("topic", "partitions", "replication", "cleanup", "keeps", "purpose", box=None)
     for topic in table:
         if there := found.get(topic.name):
-            cleanup, keeps = there.config.get("cleanup.policy", ""), _duration(there.config.get("retention.ms", ""))
+            cleanup = there.config.get("cleanup.policy", "")
+            keeps = "newest per key" if cleanup == "compact" else _duration(there.config.get("retention.ms", ""))
             shown.add_row(topic.name, str(there.partitions), str(there.replication), cleanup, keeps, topic.purpose)
         else:
             shown.add_row(topic.name, "missing", "", "", "", topic.purpose)
-    Console().print(shown, soft_wrap=True)
+    answers.print(shown)
 
 
 @topic_commands.command("verify")
@@ -106,6 +113,63 @@ def expire(
         verb = "would drop" if dry_run else "dropped"
         typer.echo(f"{verb} {index.name}: {index.documents} documents, {index.size_bytes / 1e6:.1f} MB")
     typer.echo(f"{len(everything) - len(going)} day indices stay, {len(going)} {'would go' if dry_run else 'went'}")
+
+
+@app.command("send")
+def send_file(
+    source: Annotated[str, typer.Argument(metavar="FILE|-", help="Text or JSON lines, gzip allowed; - is a pipe.")],
+    topic: Annotated[str, typer.Option(help="Where to.")],
+    format_: Annotated[
+        Format | None, typer.Option("--format", help="How to read times, instead of what the topic's input says.")
+    ] = None,
+    shift_to_now: Annotated[
+        bool, typer.Option("--shift-to-now", help="Move all times so that the last record is now.")
+    ] = False,
+    speed: Annotated[
+        float | None, typer.Option(min=0.001, help="Replay at this pace; 1 is the recorded one. Otherwise at once.")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, max=100_000, help="Lines per Kafka message.")] = 1,
+    key_field: Annotated[str, typer.Option(help="JSON field to use as key, such as kubernetes.pod_name.")] = "",
+    cluster: Annotated[str, typer.Option(help="For plain lines: who speaks.")] = "",
+    namespace: Annotated[str, typer.Option(help="For plain lines: who speaks.")] = "",
+    pod: Annotated[str, typer.Option(help="For plain lines: who speaks.")] = "",
+) -> None:
+    """Try it on your own logs: send a file, or what another program prints, to a topic.
+
+    Plain lines go as they are, or as Fluent Bit would send them when they are given a pod, a namespace or a cluster or
+    are moved in time. A line {"value": ..., "key": ..., "headers": {...}, "timestamp_ms": ...} is taken apart.
+
+    kubectl logs deploy/web --timestamps | python -m streams send - --topic logs --namespace shop --pod web-1
+    """
+    settings = Settings.load()
+    options = Options(
+        source=source,
+        topic=topic,
+        format=format_,
+        shift_to_now=shift_to_now,
+        speed=speed,
+        batch=batch,
+        key_field=key_field,
+        place=Place(cluster=cluster, namespace=namespace, pod=pod),
+    )
+    topics.require(_broker(settings), [topic])
+    sent = send(settings.kafka, options, notes)
+    for line in report(sent, options, topic in {i.topic for i in settings.kafka.inputs}):
+        typer.echo(line)
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Try every connection: one line each, fine or what to do. Exit code 1 when something that is needed fails."""
+    checks = examine(Settings.load())
+    if as_json:
+        typer.echo(json.dumps([asdict(check) for check in checks]))
+    else:
+        for check in checks:
+            mark, style = ("ok", "green") if check.ok else ("WRONG", "red") if check.needed else ("warn", "yellow")
+            answers.print(f"{mark:5} {check.name:10} {check.address}  {check.text}", markup=False, style=style)
+    if any(check.needed and not check.ok for check in checks):
+        raise typer.Exit(1)
 
 
 def _moment(text: str) -> dt.datetime:

@@ -90,7 +90,7 @@ class Broker:
         made = {}
         for name, future in self._client.create_topics(wanted, request_timeout=self._timeout_s).items():
             try:
-                future.result(self._timeout_s)
+                future.result()
                 made[name] = True
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
@@ -129,7 +129,7 @@ class Broker:
 
     def _describe(self, future: Any) -> Any:
         try:
-            return future.result(self._timeout_s)
+            return future.result()
         except KafkaException as error:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
@@ -137,12 +137,12 @@ class Broker:
 
     def _wait(self, future: Any) -> Any:
         try:
-            return future.result(self._timeout_s)
+            return future.result()  # librdkafka itself keeps the time-out that the request was given
         except KafkaException as error:
             raise SinkUnavailable(self._why(error)) from None
 
     def _why(self, error: KafkaException) -> str:
-        return f"Kafka at {self._address}: {error.args[0].str()}"
+        return f"Kafka at {self._address}: {self._complaint or error.args[0].str()}"
 
     def _advice(self) -> str:
         if "authentication" in self._complaint or "sasl" in self._complaint.lower():
