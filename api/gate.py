@@ -67,7 +67,8 @@ class Gate:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.responded(route, status, seconds)
-            _log.info("request", id=request_id, method=scope["method"], route=route, status=status, seconds=seconds)
+            said = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
+            _log.info("request", id=request_id, **said)
 
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         size = sum(len(name) + len(value) for name, value in headers.raw)

@@ -81,7 +81,7 @@ class ChatMessage(_Request):
 
 
 def turns_of(messages: list[ChatMessage]) -> tuple[Turn, ...]:
-    """The conversation; results of tools and empty messages say nothing to us."""
+    """The conversation up to its last question; results of tools and empty messages say nothing to us."""
     roles: dict[Role, Literal["system", "user", "assistant"]] = {
         "system": "system",
         "developer": "system",
