@@ -78,7 +78,7 @@ def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
     chosen = source.format
     if chosen is Format.TEXT:
         return text_lines(utf8(value), origin)
-    if chosen is Format.RSYSLOG and value.lstrip()[:1] != b"{":
+    if chosen is Format.RSYSLOG and value[:64].removeprefix(UTF8_BOM).lstrip(b"[ \t\r\n")[:1] != b"{":
         return text_lines(utf8(value), origin, syslog=True)
     if chosen is Format.OTLP_PROTO:
         return otlp_records(read_otlp_proto(value, metrics_first=source.signal is Signal.METRIC), origin)

@@ -103,7 +103,7 @@ def kubernetes_event(
         raise InvalidRecord("event without a uid")
     if not reason:
         raise InvalidRecord("event without a reason")
-    if not kind or not object_name:
+    if not kind and not object_name:  # controllers are seen to leave out one of the two
         raise InvalidRecord("event without an involved object")
     return KubernetesEvent(
         uid=uid,

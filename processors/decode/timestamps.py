@@ -20,6 +20,7 @@ MONTHS: Final = {
 _NUMBER: Final = re.compile(r"\d{8,20}(?:\.\d{0,9})?", re.ASCII)
 _SLASHED_DATE: Final = re.compile(r"(\d{4})[/.](\d\d)[/.](\d\d)", re.ASCII)
 _ZONE_NAME: Final = re.compile(r" ?(?:UTC|GMT|Z)$")
+_GO_ZONE: Final = re.compile(r" ([+-]\d{4}) [A-Z]{3,4}$")  # how Go prints a time: offset and name
 
 
 def epoch_ms(value: object) -> int | None:
@@ -63,9 +64,9 @@ def _from_iso(text: str) -> int | None:
 
 
 def _plainer(text: str) -> str:
-    """ISO 8601 of its looser relatives: slashes in the date, a zone by name, a leap second."""
+    """ISO 8601 of its looser relatives: slashes in the date, a zone by name, Go's own form, a leap second."""
     text = _SLASHED_DATE.sub(r"\1-\2-\3", text.strip(), count=1)
-    text = _ZONE_NAME.sub("+00:00", text)
+    text = _ZONE_NAME.sub("+00:00", _GO_ZONE.sub(r"\1", text))
     return text.replace(":60", ":59", 1) if text[16:19] == ":60" else text
 
 

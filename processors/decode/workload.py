@@ -16,19 +16,21 @@ _LONGEST_POD: Final = 63  # a longer generated name loses characters before its 
 
 _REPLICA_SET: Final = re.compile(rf"(.+)-(?:{_TEMPLATE_HASH}{{4,10}}|{_SUFFIX}{{8,10}})", re.ASCII)
 _POD_OF_REPLICA_SET: Final = re.compile(
-    rf"(.+)-(?:{_TEMPLATE_HASH}{{4,10}}|{_SUFFIX}{{8,10}}|\d{{8,10}})-[a-z0-9]{{5}}", re.ASCII
+    rf"(.+)-(?:{_TEMPLATE_HASH}{{4,10}}|{_SUFFIX}{{8,10}}|\d{{8,10}}(?:--?\d{{1,5}})?)-[a-z0-9]{{5}}",
+    re.ASCII,
 )
 _POD_OF_LONG_NAME: Final = re.compile(rf"(.+?)-?{_TEMPLATE_HASH}{{0,10}}-?{_SUFFIX}{{5}}", re.ASCII)
 _POD_OF_DAEMON_SET_OR_JOB: Final = re.compile(rf"(.+)-{_SUFFIX}{{5}}", re.ASCII)
 _POD_OF_STATEFUL_SET: Final = re.compile(r"(.+)-\d{1,5}", re.ASCII)
 _JOB_OF_CRON_JOB: Final = re.compile(r"(.+)-\d{8,10}", re.ASCII)  # minutes (once seconds) since the epoch
-# Static pods end in the name of their node. Where that is not known: what the control plane is called, and how AWS
-# names its nodes.
+# Static pods end in the name of their node. Where that is not known: what the control plane is called, how AWS names
+# its nodes, and a revision before a name with dots.
 _STATIC_POD: Final = re.compile(
     r"((?:openshift-)?kube-scheduler|kube-apiserver|kube-controller-manager|kube-proxy|etcd)-.*[.\d].*", re.ASCII
 )
-_STATIC_POD_ON_AWS: Final = re.compile(r"(.+?)(?:-\d{1,5})?-ip(?:-\d{1,3}){4}(?:\..*)?", re.ASCII)
-
+_STATIC_POD_OF_REVISION: Final = re.compile(
+    r"(.+?)(?:(?:-\d{1,5})?-ip(?:-\d{1,3}){4}(?:\..*)?|-\d{1,5}-[a-z][^.]*\..*)", re.ASCII
+)
 _OWNERS_AS_THEY_ARE: Final = frozenset({"Deployment", "StatefulSet", "DaemonSet", "CronJob"})
 
 
@@ -52,7 +54,7 @@ def _of_pod(pod: str, node: str) -> str:
         return found[1]
     if len(pod) == _LONGEST_POD and (found := _POD_OF_LONG_NAME.fullmatch(pod)):
         return found[1]
-    for shape in (_POD_OF_DAEMON_SET_OR_JOB, _STATIC_POD, _STATIC_POD_ON_AWS, _POD_OF_STATEFUL_SET):
+    for shape in (_POD_OF_DAEMON_SET_OR_JOB, _STATIC_POD, _STATIC_POD_OF_REVISION, _POD_OF_STATEFUL_SET):
         if found := shape.fullmatch(pod):
             return found[1]
     return pod
