@@ -19,7 +19,12 @@ from schemas.settings import Settings
 
 FAILED, SKIPPED = 1, 3
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Runbooks: publish them, see what is served.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Runbooks: publish them, see what is served.",
+)
 notes = Console(stderr=True)
 
 

@@ -11,7 +11,7 @@ A *generation* is one topic id compiled by one version of the compiler. The laws
   end. Until then readers see the old one, or none.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
@@ -42,6 +42,9 @@ class WritableStore(Protocol):
 
     def apply(self, place: Place, runbook: Runbook | None) -> Outcome:
         """Serve this version of the runbook, or none; at once and as a whole."""
+
+    def apply_all(self, changes: Sequence[tuple[Place, Runbook | None]]) -> list[Outcome]:
+        """`apply` for each, in order, in one exchange with the server; not one transaction."""
 
     def pass_over(self, place: Place) -> Outcome:
         """Note that this record holds nothing to serve (it is a dead letter)."""
@@ -137,6 +140,9 @@ class FakeRunbookStore:
                 slot.entries[name] = runbook
             self._version += changed and slot is self._live
         return self._move_mark(slot, place, outcome)
+
+    def apply_all(self, changes: Sequence[tuple[Place, Runbook | None]]) -> list[Outcome]:
+        return [self.apply(place, runbook) for place, runbook in changes]
 
     def pass_over(self, place: Place) -> Outcome:
         slot = self._slot(place.topic_id)

@@ -12,10 +12,11 @@ All keys share a hash tag, so that they live in one slot of a cluster:
 Memory: one field in entries and offsets for each path; the offset of a deleted one stays, about a hundred bytes.
 """
 
-from collections.abc import Collection, Iterator, Mapping
+import asyncio
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -25,9 +26,12 @@ from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
 from cag.served import Outcome, Place, corpus_of, entry_name, generation, split_entry
-from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.runbooks import Corpus, Runbook
 from schemas.settings import Redis as RedisSettings
+
+Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
+
 
 # -- scripts: every change is one of these, so that it is seen whole or not at all ------------------------------------
 
@@ -141,7 +145,7 @@ class RunbookStore:
     """The worker's side: blocking calls. `close` it at the end."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = redis.Redis.from_url(settings.url, **_connection(settings))
+        self._redis = _opened(redis.Redis.from_url, settings)
         self._address = redis_address(settings)
         self._keys = _Keys(settings.namespace)
         self._apply = self._redis.register_script(_APPLY)
@@ -149,22 +153,26 @@ class RunbookStore:
         self._finish = self._redis.register_script(_FINISH)
 
     def apply(self, place: Place, runbook: Runbook | None) -> Outcome:
-        if runbook is None:
-            return self._change(place, "delete", b"")
-        return self._change(place, "set", runbook.to_json())
+        return self.apply_all([(place, runbook)])[0]
+
+    def apply_all(self, changes: Sequence[tuple[Place, Runbook | None]]) -> list[Outcome]:
+        return self._change(
+            (place, "delete", b"") if runbook is None else (place, "set", runbook.to_json())
+            for place, runbook in changes
+        )
 
     def pass_over(self, place: Place) -> Outcome:
-        return self._change(place, "pass", b"")
+        return self._change([(place, "pass", b"")])[0]
 
-    def _change(self, place: Place, verb: str, compiled: bytes) -> Outcome:
-        entry = entry_name(place.partition, place.path)
-        numbers = (place.offset, place.partition, place.offset + 1)
-        with _translated(self._address):
-            outcome = self._apply(
-                keys=self._keys.all(),
-                args=[generation(place.topic_id), place.topic_id, entry, *numbers, verb, compiled],
-            )
-        return Outcome(cast(bytes, outcome).decode())
+    def _change(self, changes: Iterable[tuple[Place, str, bytes]]) -> list[Outcome]:
+        with _translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+            for place, verb, compiled in changes:
+                entry = entry_name(place.partition, place.path)
+                numbers = (place.offset, place.partition, place.offset + 1)
+                arguments: list[Any] = [generation(place.topic_id), place.topic_id, entry, *numbers, verb, compiled]
+                self._apply(keys=self._keys.all(), args=arguments, client=pipe)
+            outcomes = cast(list[bytes], pipe.execute())
+        return [Outcome(outcome.decode()) for outcome in outcomes]
 
     def behind(self, topic_id: str, positions: Mapping[int, int]) -> frozenset[int]:
         if not positions:
@@ -232,7 +240,7 @@ class RunbookReader:
     """The API's side: reads only, asynchronous. `aclose` it at the end."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = redis.asyncio.Redis.from_url(settings.url, **_connection(settings))
+        self._redis = _opened(redis.asyncio.Redis.from_url, settings)
         self._address = redis_address(settings)
         self._keys = _Keys(settings.namespace)
 
@@ -248,7 +256,8 @@ class RunbookReader:
                 pipe.hgetall(self._keys.key("live:entries"))
                 fields, entries = await pipe.execute()
         version = _version(fields)
-        return None if version is None else corpus_of(version, entries)
+        # Thousands of runbooks take seconds to decode; other requests go on meanwhile.
+        return None if version is None else await asyncio.to_thread(corpus_of, version, entries)
 
     async def ping(self) -> None:
         with _translated(self._address):
@@ -278,7 +287,14 @@ def _newest(names: list[str], values: list[bytes | None]) -> Runbook | None:
 def redis_address(settings: RedisSettings) -> str:
     """host:port of the server, without credentials."""
     url = urlsplit(settings.url)
-    return f"{url.hostname}:{url.port or 6379}"
+    return f"{url.hostname}:{url.port or 6379}" if url.scheme != "unix" else url.path
+
+
+def _opened(from_url: Callable[..., Client], settings: RedisSettings) -> Client:
+    try:
+        return from_url(settings.url, **_connection(settings))
+    except ValueError as error:  # its text may quote the URL, and with it a password
+        raise StartupError("FRESHET_REDIS__URL is wrong: write redis://HOST:PORT/DB, or rediss:// for TLS") from error
 
 
 def _connection(settings: RedisSettings) -> dict[str, Any]:

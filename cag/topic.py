@@ -44,7 +44,7 @@ class End:
     offset: int
 
 
-def describe(kafka: Kafka, name: str, *, timeout_s: float = 10.0) -> Topic:
+def describe(kafka: Kafka, name: str, *, timeout_s: float = 5.0) -> Topic:
     """The topic's id and partitions.
 
     Raises StartupError when it does not exist, SinkUnavailable or SinkMisconfigured when the broker is away or refuses.

@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,6 +15,7 @@ from schemas.runbooks import Runbook
 from schemas.settings import Kafka
 
 REBUILD_ATTEMPTS: Final = 3
+REBUILD_BATCH: Final = 100  # runbooks in one exchange with the store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,25 +90,32 @@ def rebuild(
     ends: dict[int, int] = {}
     seen: dict[tuple[int, str], Place] = {}
     count = invalid = 0
+    waiting: list[tuple[Place, Runbook | None]] = []
     for record in records:
         if isinstance(record, End):
             ends[record.partition] = record.offset
             continue
         count += 1
         try:
-            result = apply_runbook_message(record, store, decode)
+            path = normalise_path(record.key)
+            # A broken new version does not take the last good one away, so it counts as seen.
+            seen[record.partition, path] = _place(record, path)
+            waiting.append((_place(record, path), compiled(record, path, decode)))
         except InvalidRecord:
             invalid += 1  # the agent that consumes the topic writes the dead letter
-        else:
-            if isinstance(result, Ignored) and result.reason is not Outcome.OLDER:
+        if len(waiting) == REBUILD_BATCH:
+            if not _hold(store.apply_all(waiting)):
                 return None
-        # A broken new version does not take the last good one away, so it counts as seen.
-        with suppress(InvalidRecord):
-            path = normalise_path(record.key)
-            seen[record.partition, path] = _place(record, path)
+            waiting.clear()
+    if waiting and not _hold(store.apply_all(waiting)):
+        return None
     if not store.finish(topic_id, joined, ends, seen.values()):
         return None
     return Rebuilt(records=count, invalid=invalid, runbooks=len(seen))
+
+
+def _hold(outcomes: list[Outcome]) -> bool:
+    return all(outcome in (Outcome.APPLIED, Outcome.OLDER) for outcome in outcomes)
 
 
 def repair(
