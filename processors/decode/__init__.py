@@ -95,13 +95,13 @@ def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
     if _opens_json(value):
         try:
             documents = _documents(value)
-        except InvalidRecord:
-            # `{"` begins nothing but JSON; `[` and `{` alone begin many a line of text.
-            if value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{" or source.signal is not Signal.LOG:
+        except InvalidRecord as error:
+            # `{"` begins nothing but JSON; `[` begins many a line of text.
+            if error.reason != "not JSON" or value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{":
                 raise
-        else:
-            if any(isinstance(each, dict) for each in documents) or source.signal is not Signal.LOG:
-                return _objects(documents, None, source, origin)
+            documents = []
+        if any(isinstance(each, dict) for each in documents):
+            return _objects(documents, None, source, origin)
     if source.signal is not Signal.LOG:
         utf8(value)
         raise InvalidRecord("unknown format")

@@ -86,7 +86,10 @@ def read_logfmt(text: str) -> Said | None:
     pairs: dict[str, object] = {}
     kept: list[str] = []
     position = 0
-    while len(pairs) < _MOST_PAIRS and (found := _PAIR.match(text, position)):
+    for _ in range(_MOST_PAIRS):
+        found = _PAIR.match(text, position)
+        if found is None:
+            break
         key, value = found.groups()
         pairs.setdefault(key, _unquoted(value))
         if key not in _NOT_SAID and key != "caller":

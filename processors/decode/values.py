@@ -59,10 +59,11 @@ def too_deep(raw: bytes) -> bool:
         return False
     brackets = _JSON_STRING.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS)
     for _ in range(MOST_LEVELS):  # each pass takes the innermost level away
-        if not brackets:
-            return False
-        brackets = brackets.replace(b"{}", b"").replace(b"[]", b"")
-    return brackets.count(b"{") + brackets.count(b"[") > 0
+        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        if len(shorter) == len(brackets):  # what is left was never closed
+            return brackets.count(b"{") + brackets.count(b"[") > MOST_LEVELS
+        brackets = shorter
+    return bool(brackets)
 
 
 def embedded_object(text: str) -> Mapping[str, object] | None:
