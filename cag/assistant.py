@@ -8,7 +8,6 @@ from typing import Any, Final
 from zoneinfo import ZoneInfo
 
 import structlog
-from processors.embed import Embedder, make_embedder
 
 from cag import queries
 from cag.assemble import Prompt, assemble
@@ -24,10 +23,12 @@ from cag.retrieval import Retrieval, Stopwatch
 from cag.source_records import SourceRecords
 from cag.store import RunbookReader
 from cag.verify import Verifier
+from processors.embed import Embedder, make_embedder
 from processors.generation import names_for
 from schemas.answer import AnswerPart, Delta, Done, FinishReason, Source, Status, Usage
 from schemas.context import Context, Evidence, EvidenceDetail, Freshness, Plan, Scope, Turn
 from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.records import Signal
 from schemas.runbooks import Corpus
 from schemas.settings import Settings
 
@@ -60,6 +61,7 @@ class Assistant:
         self._zone = ZoneInfo(settings.api.time_zone)
         self._library = Library.of(Corpus(version="", runbooks=()))
         self._runbook_trouble = "the runbooks are not loaded yet"
+        self._steady = frozenset(i.topic for i in settings.kafka.inputs if i.signal in (Signal.LOG, Signal.METRIC))
         self._catalogs: dict[Scope, tuple[float, Catalog]] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -219,9 +221,10 @@ class Assistant:
         since = int(made.span.start.timestamp() * 1000) if made else int((now.timestamp() - 86_400) * 1000)
         ends = await asyncio.to_thread(self._lag.ends)
         letters = await asyncio.to_thread(self._lag.dead_letters_since, since)
-        return freshness(marks, now=now, plan=made, ends=ends, dead_letters=letters, trouble=said)
+        return freshness(marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, trouble=said)
 
     async def _load_embedder(self) -> None:
+        await asyncio.to_thread(self._embedder.load)
         await asyncio.to_thread(self._embedder.embed, ["warm up"])
 
     async def _follow_runbooks(self) -> None:

@@ -1,5 +1,6 @@
 """Documents become evidence: one text a person can read, an id that resolves, coordinates that lead to Kafka. Pure."""
 
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ from schemas.records import severity_band
 Json = Mapping[str, Any]
 SHOWN_CHARS: Final = 600
 SHOWN_COORDINATES: Final = 4
+SHORTEST_SERIES: Final = 4  # minutes; fewer say nothing about what is usual
 
 
 class EvidenceId(NamedTuple):
@@ -132,12 +134,17 @@ def log_candidates(
 
 
 def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, range_ms: float) -> float:
-    """1 for what began in the range; for what is known, by how much it grew against the day before."""
+    """How surprising it is that this was said when it was, from 0 to 1 (odds of a thousand to one).
+
+    Never said in the day before: were its n lines spread evenly over what was observed, the first would come after a
+    share f of the time with probability (1 - f)^n. Said before: the excess over the usual rate in standard deviations
+    of a Poisson count, of which six make 1.
+    """
     if before == 0:
-        # Nothing known from before: what started with the data itself is taken for the usual.
-        return 1.0 if onset_ms > 0.08 * observed_ms else 0.35
+        late = min(max(onset_ms / observed_ms, 0.0), 0.999)
+        return min(-count * math.log10(1 - late) / 3, 1.0)
     usual = before * range_ms / (24 * 3_600_000)
-    return min(max((count / max(usual, 1.0) - 1) / 8, 0.0), 0.9)
+    return min(max((count - usual) / math.sqrt(usual + 1) / 6, 0.0), 1.0)
 
 
 def _relevance(rank: int | None) -> float:
@@ -176,7 +183,7 @@ def event_candidate(document: Json, rank: int | None, span: Span, day: str, docu
             coordinates=(latest["at"],) if latest["at"] else (),
         ),
         severity=weight,
-        novel=1.0 if document["first_ms"] >= start_ms else 0.4,
+        novel=(0.8 if telling else 0.3) if document["first_ms"] >= start_ms else 0.1,
         relevance=_relevance(rank),
         pod=document["pod"],
         node=document["node"],
@@ -233,11 +240,11 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
     shown, unit = (_rates(points), "/s") if latest["monotonic"] else (values, latest["unit"])
     if not shown:
         return None
-    early = shown[: max(len(shown) // 3, 1)]
+    early = shown[: max(len(shown) // 4, 1)]
     usual, now = statistics.median(early), shown[-1]
-    spread = max(statistics.pstdev(early), abs(usual) * 0.05, 1e-9)
+    spread = max(statistics.pstdev(early), abs(usual) * 0.1, 1e-9)
     extreme = max(shown, key=lambda value: abs(value - usual))
-    deviation = abs(extreme - usual) / spread
+    deviation = abs(extreme - usual) / spread if len(shown) >= SHORTEST_SERIES else 0.0
     labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
     text = (
         f"{latest['name']}{{{labels}}} of {latest['entity']}: now {_number(now)}{unit}, "
@@ -259,8 +266,8 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
             count=len(inside),
             coordinates=(inside[-1][1]["o"].split("/", 1)[1],),
         ),
-        severity=min(deviation / 12, 0.75),
-        novel=min(deviation / 6, 1.0),
+        severity=min(deviation / 20, 0.6),
+        novel=min(deviation / 20, 1.0),
         pod=latest["pod"],
         node=latest["node"],
         words=frozenset({latest["name"], latest["workload"], latest["entity"]}),

@@ -1,6 +1,6 @@
 """What an answer could see and what it could not, so that "no errors" is never confused with "no data". Pure."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -17,19 +17,23 @@ def freshness(
     watermarks: Sequence[Mapping[str, Any]],
     *,
     now: datetime,
+    steady: Collection[str],
     plan: Plan | None = None,
     ends: Mapping[tuple[str, int], int] | None,
     dead_letters: int | None,
     trouble: Sequence[str] = (),
 ) -> Freshness:
-    """`ends`: end offset of each partition, None when Kafka is away; `dead_letters`: in the range, None if unknown."""
+    """`steady`: topics whose sources speak all the time; events and alerts come when something happens.
+
+    `ends`: end offset of each partition, None when Kafka is away; `dead_letters`: in the range, None if unknown.
+    """
     sources = sorted((_source(w) for w in watermarks if w["level"] == "source"), key=lambda s: s.newest, reverse=True)
     partitions = [_partition(w, ends) for w in watermarks if w["level"] == "partition"]
     if plan is not None and plan.namespaces:
         sources = [s for s in sources if not s.namespace or s.namespace in plan.namespaces]
     known = [s for s in sources if now - s.newest < FORGOTTEN_AFTER]
     newest = max((s.newest for s in known), default=None)
-    missing = [*trouble, *_silent(known, now), *_behind(partitions)]
+    missing = [*trouble, *_silent([s for s in known if s.topic in steady], now), *_behind(partitions)]
     if not sources:
         missing.append("no telemetry has been indexed yet for this scope")
     if ends is None:

@@ -10,10 +10,16 @@ from cag.evidence import Candidate
 from schemas.context import Evidence, Plan
 
 # Weights of the parts; they add up to 1. Set by hand on the generated shop; a later issue measures them.
-WEIGHTS: Final = {"severity": 0.30, "novelty": 0.22, "entity": 0.26, "relevance": 0.17, "recency": 0.05}
+WEIGHTS: Final = {
+    "severity": 0.26, "novelty": 0.26, "entity": 0.26, "volume": 0.08, "relevance": 0.10, "recency": 0.04
+}  # fmt: skip
 RECENT_S: Final = 600.0  # evidence this much older than the end of the range counts 1/e
+RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
+HOPS: Final = 2  # a service names its database, a caller names the service
+NUMBERS_ONLY: Final = 0.92  # a metric shows that something happened, seldom why
+SYMPTOM: Final = 0.9  # for a complaint about another workload that complains itself: the cause is further up
 SAME: Final = 0.75  # Jaccard overlap of words from which two texts of one kind are the same message
-KIND_DAMPING, PLACE_DAMPING = 0.95, 0.93  # per piece already chosen of this kind; of this kind and workload
+KIND_DAMPING, PLACE_DAMPING = 0.96, 0.97  # per piece already chosen of this kind; of this kind and workload
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +31,7 @@ class Focus:
     nodes: frozenset[str] = frozenset()
     related_workloads: frozenset[str] = frozenset()
     related_nodes: frozenset[str] = frozenset()
+    complaining: frozenset[str] = frozenset()  # workloads with severe and new complaints of their own
     identifiers: tuple[str, ...] = ()
 
     @property
@@ -33,19 +40,21 @@ class Focus:
 
 
 def focus_of(plan: Plan, candidates: Sequence[Candidate], known_workloads: Collection[str]) -> Focus:
-    """Widen what was asked about by one hop: workloads that its own complaints name, and nodes that its pods run on."""
+    """Widen what was asked about by two hops: workloads that its complaints name, and nodes that its pods run on."""
     asked, nodes = frozenset(plan.workloads), frozenset(plan.nodes)
+    complaints = [c for c in candidates if c.severity >= 0.5 and c.evidence.kind in ("log", "event", "alert")]
+    reached = set(asked)
+    for _ in range(HOPS):
+        for complaint in [c for c in complaints if c.evidence.workload in reached]:
+            reached |= mentioned(complaint.evidence.text, known_workloads)
     own = [c for c in candidates if c.evidence.workload in asked or c.node in nodes]
-    complaints = [c for c in own if c.severity >= 0.5 and c.evidence.kind in ("log", "event", "alert")]
-    named: set[str] = set()
-    for complaint in complaints:
-        named |= mentioned(complaint.evidence.text, known_workloads)
     return Focus(
         workloads=asked,
         pods=frozenset(plan.pods),
         nodes=nodes,
-        related_workloads=frozenset(named) - asked,
+        related_workloads=frozenset(reached) - asked,
         related_nodes=frozenset(c.node for c in own if c.node) - nodes,
+        complaining=frozenset(c.evidence.workload for c in complaints if c.novel >= 0.5),
         identifiers=plan.identifiers,
     )
 
@@ -60,7 +69,7 @@ def entity_part(candidate: Candidate, focus: Focus) -> float:
     evidence = candidate.evidence
     if evidence.kind == "event" and evidence.entity.startswith("node/"):
         node = evidence.entity.removeprefix("node/")
-        return 1.0 if node in focus.nodes else 0.9 if node in focus.related_nodes else 0.3
+        return 1.0 if node in focus.nodes else RELATED if node in focus.related_nodes else 0.3
     if not focus.named:
         return 0.5
     if candidate.pod and candidate.pod in focus.pods:
@@ -68,7 +77,7 @@ def entity_part(candidate: Candidate, focus: Focus) -> float:
     if evidence.workload in focus.workloads or (candidate.node and candidate.node in focus.nodes):
         return 0.95
     if evidence.workload in focus.related_workloads:
-        return 0.85
+        return RELATED
     return 0.15
 
 
@@ -80,9 +89,14 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus) -> Candidate:
         "novelty": candidate.novel,
         "entity": entity_part(candidate, focus),
         "relevance": candidate.relevance,
+        "volume": min(math.log10(max(evidence.count, 1)) / 3, 1.0),
         "recency": math.exp(-age / RECENT_S),
     }
     score = sum(WEIGHTS[name] * value for name, value in parts.items())
+    if evidence.kind == "metric":
+        score *= NUMBERS_ONLY
+    if evidence.kind == "log" and mentioned(evidence.text, focus.complaining - {evidence.workload}):
+        score *= SYMPTOM
     if any(identifier in evidence.text for identifier in focus.identifiers):
         score += 1.0  # what was pasted into the question is what is looked for
     ranked = evidence.model_copy(

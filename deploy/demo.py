@@ -26,6 +26,7 @@ from deploy.local import processes, services
 from deploy.shop.delivery import RUNBOOKS, publish
 from deploy.shop.incidents import KINDS, Incident
 from deploy.shop.player import Scenario, all_incidents, play, single_incident
+from deploy.shop.topology import CLUSTER
 from schemas.context import Context
 from schemas.errors import FreshetError
 from schemas.settings import InputSettings, Kafka
@@ -55,7 +56,7 @@ class Verdict:
 
     incident: Incident
     context: Context
-    found: tuple[int | None, ...]  # rank of each planted cause
+    found: tuple[int | None, ...]  # rank of each planted piece of evidence for the cause
     guide: int | None  # rank of the right runbook section among runbook sections
     milliseconds: float
 
@@ -69,7 +70,11 @@ def judge(installation: Installation, incident: Incident, now: datetime) -> Verd
     start = time.perf_counter()
     context = installation.context(incident.question, now)
     spent = (time.perf_counter() - start) * 1000
-    *causes, guide = ranks([e.as_json() for e in (*incident.cause, incident.runbook)], context.evidence)
+    planted = [e.as_json() for e in (*incident.cause, incident.runbook) if e.kind != "object"]
+    # The same kind may play in another namespace: what is cited must be of this one, or of the cluster.
+    near = [e for e in context.evidence if e.namespace in (incident.namespace, "kube-system", "default", "")]
+    own = [e if e in near else e.model_copy(update={"kind": "log", "text": ""}) for e in context.evidence]
+    *causes, guide = ranks(planted, own)
     return Verdict(incident=incident, context=context, found=tuple(causes), guide=guide, milliseconds=spent)
 
 
@@ -79,7 +84,7 @@ def prepare(state: Path, cache: Path, name: str) -> Installation:
         endpoints = services.up(state, cache, report=lambda service, text: note(f"{service}: {text}"))
         running = services.status(state)
         note(", ".join(f"{s.name} {s.memory_mb} MB" for s in running))
-    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints)
+    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
     with step("topics and index templates") as note:
         installation.stop()
         installation.remove()
@@ -150,7 +155,9 @@ def show_answer(installation: Installation, verdict: Verdict, now: datetime) -> 
 
 
 def show_table(verdicts: Sequence[Verdict]) -> None:
-    table = Table("incident", "namespace", "question", "cause at", "runbook at", "ms", "", title="planted cause in evidence")
+    table = Table(
+        "incident", "namespace", "question", "cause at", "runbook at", "ms", "", title="planted cause in evidence"
+    )
     for v in verdicts:
         table.add_row(
             v.incident.kind,

@@ -39,6 +39,7 @@ class Installation:
     name: str
     state: Path  # of the services, resolved
     endpoints: Endpoints
+    cluster: str = ""  # for shippers that do not name theirs
     extra: dict[str, str] = field(default_factory=dict)  # more FRESHET_* settings
     api_url: str = ""
 
@@ -49,7 +50,9 @@ class Installation:
 
     @property
     def environment(self) -> dict[str, str]:
-        inputs = [{"topic": self.topics[topic], "signal": signal} for topic, signal in TOPICS.items()]
+        inputs = [
+            {"topic": self.topics[topic], "signal": signal, "cluster": self.cluster} for topic, signal in TOPICS.items()
+        ]
         return {
             **self.endpoints.environment(),
             "FRESHET_ENV_FILE": os.devnull,
@@ -182,5 +185,3 @@ def _plain_environment() -> dict[str, str]:
 
 def _tail(log: Path, lines: int = 8) -> str:
     return "\n".join(log.read_text(errors="replace").splitlines()[-lines:]) if log.is_file() else "(no log)"
-
-
