@@ -47,10 +47,11 @@ EVIDENCE = (LOG, RUNBOOK)
 
 @dataclass
 class FakeAssistant:
-    """`trouble` is raised by every call (after the first text in an answer); `pause_s` comes before the first text."""
+    """`trouble` is raised by every call, in an answer after its first text. It pauses before that text and after it."""
 
     trouble: Exception | None = None
     pause_s: float = 0.0
+    late_pause_s: float = 0.0
     parts: dict[str, str] = field(default_factory=lambda: {"opensearch": "ok", "model": "ok"})
     asked: list[tuple[tuple[Turn, ...], Scope, datetime]] = field(default_factory=list)
     cancelled: int = 0
@@ -81,6 +82,7 @@ class FakeAssistant:
         for number, evidence in enumerate(EVIDENCE, start=1):
             yield Source(number, evidence)
         yield Delta("The pool ")
+        self.pause_s = self.late_pause_s
         await self._trouble()
         yield Delta("is exhausted [1]. Raise it [2].")
         yield Done(mode="model", reason="", context=context, usage=Usage(11, 5), finish_reason="stop")
