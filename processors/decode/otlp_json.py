@@ -114,8 +114,11 @@ def _any(value: object) -> object:
 
 
 def _integer(value: object) -> object:
+    """A signed 64-bit integer, as it can come out of protobuf; anything else as the text that it is."""
     text = scalar(value)
-    return int(text) if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdigit() else text
+    if len(text) <= 20 and text.isascii() and text.removeprefix("-").isdigit() and -(2**63) <= int(text) < 2**63:
+        return int(text)
+    return text
 
 
 def _double(value: object) -> object:
