@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from streams import topics, worker
 from streams.doctor import examine
 from streams.expire import Shelf, expired
+from streams.logs import without_credentials
 from streams.recording import Place
 from streams.send import Options, report, send
 
@@ -199,7 +200,7 @@ def main() -> None:
     try:
         app()
     except FreshetError as error:
-        notes.print(str(error), markup=False, style="red", soft_wrap=True)
+        notes.print(without_credentials(str(error)), markup=False, style="red", soft_wrap=True)
         raise SystemExit(1) from None
 
 

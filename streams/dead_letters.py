@@ -40,18 +40,19 @@ class LetterProducer:
     ) -> None:
         self._topic, self._address = kafka.dead_letters_topic, kafka.bootstrap_servers
         self._app, self._worker = kafka.group, worker or "worker"
-        self._producer = make(
-            kafka_client_config(kafka)
-            | {
-                "acks": "all",
-                "enable.idempotence": True,
-                "compression.type": "zstd",
-                "linger.ms": 5,
-                "message.max.bytes": 17_825_792,
-                "queue.buffering.max.kbytes": 65_536,
-                "message.timeout.ms": int(confirm_s * 1000),
-            }
-        )
+        self._make = make
+        self._producer: Any = None
+        self._options = kafka_client_config(kafka) | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "message.max.bytes": 17_825_792,
+            "queue.buffering.max.kbytes": 65_536,
+            "message.timeout.ms": int(confirm_s * 1000),
+            "log_level": 0,
+            "error_cb": lambda _: None,  # what matters comes with the letter that failed
+        }
         self.paused = ""
 
     def deliver(self, letters: Sequence[DeadLetter], stop: threading.Event) -> None:
@@ -59,6 +60,7 @@ class LetterProducer:
 
         A letter that is sent again after a doubtful answer is the same letter: readers tell by source and index.
         """
+        self._producer = self._producer or self._make(self._options)  # most workers never need one
         waiting = [(letter, False) for letter in letters]
         delay = BACKOFF_FIRST_S
         while True:

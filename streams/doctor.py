@@ -17,6 +17,7 @@ from schemas.documents import Names
 from schemas.errors import FreshetError
 from schemas.settings import Settings
 from streams import topics
+from streams.logs import without_credentials
 
 OLDEST_OPENSEARCH: Final = (2, 19)  # the first with rank fusion in search pipelines
 PLUGINS: Final = ("opensearch-knn", "opensearch-neural-search")
@@ -66,7 +67,7 @@ def _try(settings: Settings, name: str, where: str, needed: bool, call: Callable
     try:
         return Check(name=name, address=where, ok=True, text=call(settings), needed=needed)
     except FreshetError as error:
-        text = str(error)
+        text = without_credentials(str(error))
         if not re.search(r"FRESHET_|`", text):  # it does not say by itself what to do
             text = f"{text.rstrip('.')}. {ADVICE[name]}"
         return Check(name=name, address=where, ok=False, text=text, needed=needed)
@@ -80,6 +81,7 @@ def _kafka(settings: Settings) -> str:
 
 def _topics(settings: Settings) -> str:
     broker, table = topics.Broker(settings.kafka, timeout_s=5), settings.kafka.topics_table()
+    broker.reach()
     lines = topics.differences(table, broker.describe(t.name for t in table), settings.kafka.replication_factor)
     missing = [line for line in lines if line.endswith(": missing")]
     if missing:

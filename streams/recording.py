@@ -1,12 +1,11 @@
 """Recorded telemetry on its way back into Kafka: read it, tell its times, move them, batch it. Pure but for reading."""
 
 import gzip
-import io
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import IO, Any, Final
+from typing import IO, Any, Final, Protocol, cast
 
 import orjson
 
@@ -63,10 +62,16 @@ class Survey:
         return 0 if self.first_ms is None or self.last_ms is None else self.last_ms - self.first_ms
 
 
+class Peekable(Protocol):
+    """What `open(..., "rb")`, a temporary file and standard input's buffer have in common."""
+
+    def peek(self, size: int = ..., /) -> bytes: ...
+
+
 def opened(raw: IO[bytes]) -> IO[bytes]:
     """The stream itself, or what it holds when it is compressed with gzip."""
-    buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(raw)  # type: ignore[type-var]
-    return gzip.GzipFile(fileobj=buffered) if buffered.peek(2)[:2] == GZIP_MAGIC else buffered  # type: ignore[return-value]
+    compressed = cast(Peekable, raw).peek(2)[:2] == GZIP_MAGIC
+    return cast(IO[bytes], gzip.GzipFile(fileobj=raw)) if compressed else raw
 
 
 def read(stream: IO[bytes]) -> Iterator[Item]:

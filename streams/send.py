@@ -1,6 +1,7 @@
 """`python -m streams send`: put a recording or a pipe on a topic, so that people can try it with their own logs."""
 
 import datetime as dt
+import os
 import shutil
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from streams.recording import Dated, Item, Place, Survey, batched, keyed, moved,
 
 MESSAGE_BYTES: Final = 16_777_216  # as the input topics take them
 CONFIRM_S: Final = 60.0
+REDRAW_S: Final = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,9 +73,8 @@ def send(kafka: Kafka, options: Options, console: Console) -> Sent:
     with _rewindable(options) as stream, _progress(console) as progress:
         by_ms, first_ms = 0, None
         if options.shift_to_now or options.speed:
-            task = progress.add_task("reading", total=None)
-            seen = _survey(read(opened(stream)), source, started_ms, lambda: progress.advance(task))
-            progress.remove_task(task)
+            tick = _ticker(progress, "reading", stream)
+            seen = _survey(read(opened(stream)), source, started_ms, tick)
             stream.seek(0)
             first_ms = seen.first_ms
             if options.shift_to_now and seen.last_ms is None:
@@ -87,8 +88,7 @@ def send(kafka: Kafka, options: Options, console: Console) -> Sent:
         batches = batched(items, options.batch)
         if options.speed and first_ms is not None:
             batches = paced(batches, first_ms + by_ms, options.speed, time.monotonic, time.sleep)
-        task = progress.add_task(f"sending to {options.topic}", total=None)
-        delivery = Delivery(kafka, options.topic, lambda items: progress.advance(task, items))
+        delivery = Delivery(kafka, options.topic, _ticker(progress, f"sending to {options.topic}", stream))
         for item in batches:
             delivery.send(item)
         delivery.finish()
@@ -171,6 +171,7 @@ class Delivery:
         """Wait for the last confirmation."""
         left = self._producer.flush(CONFIRM_S)
         self._check()
+        self._on_confirmed(0)
         if left:
             raise StartupError(f"Kafka at {self._address} did not confirm {left} messages in time")
 
@@ -214,10 +215,11 @@ def report(sent: Sent, options: Options, consumed: bool) -> list[str]:
     return [*lines, f'next: python -m api ask "what went wrong between {first:%Y-%m-%d %H:%M} and {end:{until}} UTC?"']
 
 
-def _survey(items: Iterable[Item], source: Input, now_ms: int, tick: Callable[[], None]) -> Survey:
+def _survey(items: Iterable[Item], source: Input, now_ms: int, tick: Callable[[int], None]) -> Survey:
     dated = Dated(items, source, now_ms)
     for _ in dated:
-        tick()
+        tick(1)
+    tick(0)
     return dated.survey
 
 
@@ -244,7 +246,25 @@ def _progress(console: Console) -> Progress:
         SpinnerColumn(),
         TextColumn("{task.description}"),
         BarColumn(),
-        TextColumn("{task.completed:,} records, {task.speed:,.0f}/s"),
+        TextColumn("{task.fields[records]:,} records, {task.fields[rate]:,.0f}/s"),
         TimeElapsedColumn(),
         console=console,
     )
+
+
+def _ticker(progress: Progress, text: str, stream: IO[bytes]) -> Callable[[int], None]:
+    """A bar over the bytes of a file (a pipe has no end to measure against), with the number of records so far."""
+    size = os.fstat(stream.fileno()).st_size if stream.seekable() else None
+    task = progress.add_task(text, total=size, records=0, rate=0.0)
+    began = drawn = time.monotonic()
+    count = 0
+
+    def tick(records: int) -> None:  # 0: draw now
+        nonlocal count, drawn
+        count += records
+        now = time.monotonic()
+        if not records or now - drawn > REDRAW_S:
+            drawn, rate = now, count / max(now - began, REDRAW_S)
+            progress.update(task, completed=stream.tell() if size else None, records=count, rate=rate)
+
+    return tick
