@@ -16,6 +16,7 @@ from schemas.context import EvidenceDetail
 
 MAX_ROW_CHARS: Final = 160
 _UNPRINTABLE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_REFERENCE: Final = re.compile(r"\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _MARKDOWN: Final = MarkdownIt("commonmark", {"html": False}).enable("table").enable("strikethrough")
 
 
@@ -40,8 +41,11 @@ def answer(said: Answer) -> RenderableType:
     newest = rests_on.freshness.newest
     age = f"newest event {_when(newest)}" if newest else "no event seen"
     parts: list[RenderableType] = [markdown(said.text), Text()]
-    if rests_on.citations:
-        parts.append(_table(rests_on.citations))
+    shown = _cited(said)
+    if shown:
+        parts.append(_table(shown))
+    if more := len(rests_on.citations) - len(shown):
+        notes.append(f"{more} more pieces of evidence were considered; --json lists them.")
     parts += [_dim(note) for note in notes if note and note.removeprefix("Not seen: ") not in said.text]
     return Group(*parts, _dim(f"{age} · {mode} · python -m api evidence ID"))
 
@@ -78,22 +82,25 @@ def tail(text: str, console: Console) -> Text:
     return Text("\n".join(lines))
 
 
+def _cited(said: Answer) -> tuple[Citation, ...]:
+    """What the text refers to; all of it when the text refers to nothing."""
+    numbers = {int(n) for group in _REFERENCE.findall(said.text) for n in group.split(",")}
+    citations = said.grounding.citations
+    return tuple(c for c in citations if c.number in numbers) or citations
+
+
 def _table(citations: tuple[Citation, ...]) -> Table:
-    table = Table(box=None, padding=(0, 1), header_style="dim")
-    for name in ("#", "kind", "when (UTC)", "who"):
-        table.add_column(name, no_wrap=name != "who")
-    table.add_column("text and id", overflow="fold", ratio=1)
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(no_wrap=True, justify="right")
+    table.add_column(overflow="fold", ratio=1)
     for citation in citations:
         text = " ".join(printable(citation.title if citation.kind == "runbook" else citation.text).split())
         shown = text if len(text) <= MAX_ROW_CHARS else text[: MAX_ROW_CHARS - 1] + "…"
+        facts = (citation.kind, _span(citation.first, citation.last), printable(citation.entity))
         times = f" ×{citation.count}" if citation.count > 1 else ""
-        table.add_row(
-            Text(f"[{citation.number}]"),
-            citation.kind,
-            _span(citation.first, citation.last),
-            Text(printable(citation.entity.rpartition("/")[2])),
-            Text.assemble(shown + times, "\n", (printable(citation.id), "dim")),
-        )
+        head = " · ".join(fact for fact in facts if fact) + times
+        rows = ((head, "bold"), "\n", shown, "\n", (printable(citation.id), "dim"))
+        table.add_row(Text(f"[{citation.number}]"), Text.assemble(*rows))
     return table
 
 
@@ -101,7 +108,7 @@ def _span(first: datetime | None, last: datetime | None) -> str:
     if first is None or last is None:
         return ""
     start, end = first.strftime("%H:%M:%S"), last.strftime("%H:%M:%S")
-    return start if start == end else f"{start}-{end}"
+    return f"{start} UTC" if start == end else f"{start} to {end} UTC"
 
 
 def _when(moment: datetime) -> str:
