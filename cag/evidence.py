@@ -270,7 +270,7 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
         novel=min(deviation / 20, 1.0),
         pod=latest["pod"],
         node=latest["node"],
-        words=frozenset({latest["name"], latest["workload"], latest["entity"]}),
+        words=frozenset({latest["name"], latest["workload"]}),  # one pod stands for its replicas
     )
 
 

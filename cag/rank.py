@@ -16,10 +16,11 @@ WEIGHTS: Final = {
 RECENT_S: Final = 600.0  # evidence this much older than the end of the range counts 1/e
 RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
 HOPS: Final = 2  # a service names its database, a caller names the service
-NUMBERS_ONLY: Final = 0.92  # a metric shows that something happened, seldom why
+NUMBERS_ONLY: Final = 0.88  # a metric shows that something happened, seldom why
 SYMPTOM: Final = 0.9  # for a complaint about another workload that complains itself: the cause is further up
 SAME: Final = 0.75  # Jaccard overlap of words from which two texts of one kind are the same message
 KIND_DAMPING, PLACE_DAMPING = 0.96, 0.97  # per piece already chosen of this kind; of this kind and workload
+OBJECT_DAMPING: Final = 0.9  # per event already chosen about the very same object
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,7 +130,8 @@ def _damped(candidate: Candidate, chosen: Sequence[Candidate]) -> float:
     evidence = candidate.evidence
     alike = [c for c in chosen if c.evidence.kind == evidence.kind]
     near = sum(c.evidence.workload == evidence.workload for c in alike)
-    return evidence.score * KIND_DAMPING ** len(alike) * PLACE_DAMPING**near
+    again = sum(c.evidence.entity == evidence.entity for c in alike) if evidence.kind == "event" else 0
+    return evidence.score * KIND_DAMPING ** len(alike) * PLACE_DAMPING**near * OBJECT_DAMPING**again
 
 
 def _same(one: Candidate, two: Candidate) -> bool:

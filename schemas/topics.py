@@ -58,6 +58,7 @@ def topics_table(
                 "min.cleanable.dirty.ratio": "0.1",
                 "delete.retention.ms": str(7 * DAY_MS),
                 "segment.ms": str(DAY_MS),
+                "max.message.bytes": "2097152",  # a runbook of 1 MiB that does not compress
             },
         ),
         Topic(
