@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from processors.decode.values import first, mapping, name, sequence
 from processors.decode.workload import workload_of
@@ -95,7 +95,7 @@ def beats_pod(event: Mapping[str, object], origin: Origin) -> Resource:
     )
 
 
-_OWNER_ATTRIBUTES = (
+_OWNER_ATTRIBUTES: Final = (
     ("k8s.deployment.name", "Deployment"),
     ("k8s.statefulset.name", "StatefulSet"),
     ("k8s.daemonset.name", "DaemonSet"),
@@ -103,7 +103,7 @@ _OWNER_ATTRIBUTES = (
     ("k8s.job.name", "Job"),
     ("k8s.replicaset.name", "ReplicaSet"),
 )
-POD_ATTRIBUTES = frozenset(
+POD_ATTRIBUTES: Final = frozenset(
     {"k8s.cluster.name", "k8s.namespace.name", "k8s.pod.name", "k8s.container.name", "k8s.node.name", "host.name"}
 ) | {attribute for attribute, _ in _OWNER_ATTRIBUTES}
 
@@ -128,14 +128,14 @@ def otel_resource(attributes: Mapping[str, object], origin: Origin) -> Resource:
 
 
 # Metric and alert labels, best first: kube-state-metrics without honorLabels prefixes what it talks about.
-_LABELS = {
+_LABELS: Final = {
     "cluster": ("cluster", "k8s_cluster_name", "cluster_name"),
     "namespace": ("exported_namespace", "namespace", "kubernetes_namespace", "k8s_namespace_name"),
     "pod": ("exported_pod", "pod", "pod_name", "kubernetes_pod_name", "k8s_pod_name"),
     "container": ("exported_container", "container", "container_name", "k8s_container_name"),
     "node": ("exported_node", "node", "node_name", "kubernetes_node", "k8s_node_name", "nodename"),
 }
-_OWNER_LABELS = (
+_OWNER_LABELS: Final = (
     ("deployment", "Deployment"),
     ("statefulset", "StatefulSet"),
     ("daemonset", "DaemonSet"),
@@ -143,7 +143,7 @@ _OWNER_LABELS = (
     ("job_name", "Job"),
     ("replicaset", "ReplicaSet"),
 )
-_SPEAK_FOR_THEIR_NODE = frozenset({"node-exporter", "node_exporter", "kubelet"})
+_SPEAK_FOR_THEIR_NODE: Final = frozenset({"node-exporter", "node_exporter", "kubelet"})
 
 
 def labelled(labels: dict[str, str], origin: Origin) -> tuple[Resource, dict[str, str]]:

@@ -1,11 +1,12 @@
 """Which shipper wrote a JSON object, told from keys that no other writes; the order is from specific to general."""
 
 from collections.abc import Mapping
+from typing import Final
 
 from schemas.records import Format
 
-_TELEMETRY = frozenset({"resourceLogs", "resourceMetrics", "resourceSpans"})
-_ELSEWHERE = _TELEMETRY | {
+_TELEMETRY: Final = frozenset({"resourceLogs", "resourceMetrics", "resourceSpans"})
+_ELSEWHERE: Final = _TELEMETRY | {
     "@metadata",
     "involvedObject",
     "regarding",
@@ -15,10 +16,10 @@ _ELSEWHERE = _TELEMETRY | {
     "metric",
     "kind",
 }
-_VECTOR_VALUES = frozenset(
+_VECTOR_VALUES: Final = frozenset(
     {"counter", "gauge", "set", "distribution", "aggregated_histogram", "aggregated_summary", "sketch"}
 )
-_SYSLOG = frozenset(
+_SYSLOG: Final = frozenset(
     {"timereported", "timegenerated", "syslogtag", "programname", "fromhost", "syslogseverity", "rawmsg"}
 )
 
