@@ -142,7 +142,7 @@ def test_hostile_messages_cost_time_in_proportion_to_their_size(value: bytes) ->
 @settings(max_examples=300)
 @given(st.binary(max_size=200), st.sampled_from(Format), st.sampled_from(Signal))
 def test_any_bytes_are_answered(value: bytes, form: Format, signal: Signal) -> None:
-    read(value, form, signal)
+    assert all(isinstance(item, Outcome) for item in read(value, form, signal))
 
 
 @pytest.mark.parametrize("name", sorted(EXAMPLES))
