@@ -9,7 +9,7 @@ This hooks private names of faust-streaming 0.15.3 (pinned); `tests/contract/tes
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from typing import Any, Final, Protocol, cast
 
 import faust
@@ -23,8 +23,8 @@ CHUNK_RECORDS: Final = 1000
 class Listener(Protocol):
     """What the worker wants to know about its partitions. Called in the event loop, before Faust goes on."""
 
-    async def assigned(self) -> None:
-        """Partitions were handed out anew: nothing that was remembered about them may be trusted."""
+    async def assigned(self, partitions: Collection[TP]) -> None:
+        """These are all our partitions now: nothing that was remembered about any may be trusted."""
 
     def drain(self) -> None:
         """Someone waits for all delivered chunks to be acknowledged (revocation or stop): finish them now."""
@@ -97,7 +97,7 @@ class BatchConsumer(Consumer):
             self._finished.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
-        await self.listener.assigned()
+        await self.listener.assigned(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:

@@ -3,6 +3,8 @@
 import logging
 import re
 import sys
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import structlog
@@ -11,6 +13,7 @@ QUIET: Final = {
     **dict.fromkeys(("faust", "mode", "aiokafka", "asyncio", "httpx"), logging.WARNING),
     **dict.fromkeys(("opensearch", "urllib3"), logging.ERROR),  # the sink says what an answer meant
 }
+REMEMBERED: Final = 1_000
 _CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")
 
 
@@ -21,6 +24,24 @@ def without_credentials(text: str) -> str:
 
 def _scrub(_: Any, __: str, event: Any) -> Any:
     return {key: without_credentials(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+class Seldom(logging.Filter):
+    """Lets a library say the same thing again only after a while: an outage is one line, not a hundred a minute."""
+
+    def __init__(self, clock: Callable[[], float], every_s: float = 30.0) -> None:
+        super().__init__()
+        self._clock, self._every_s = clock, every_s
+        self._said: dict[tuple[str, str], float] = {}  # by logger and text before its arguments are put in
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        key, now = (record.name, str(record.msg)[:200]), self._clock()
+        if not record.name.startswith(tuple(QUIET)) or now - self._said.get(key, -self._every_s) >= self._every_s:
+            if len(self._said) > REMEMBERED:
+                self._said.clear()
+            self._said[key] = now
+            return True
+        return False
 
 
 def configure(level: str) -> None:
@@ -48,6 +69,7 @@ def configure(level: str) -> None:
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
+    handler.addFilter(Seldom(time.monotonic))
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))

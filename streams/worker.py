@@ -112,8 +112,9 @@ class Worker:
 
     # -- told by the consumer -----------------------------------------------------------------------------------------
 
-    async def assigned(self) -> None:
+    async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         await self.flusher.reassigned()
+        self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
         self.progress.acknowledged = self.progress.taken
         ids = self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
         if self.runbooks:
@@ -161,7 +162,11 @@ class App(faust.App):
         self._duties = [asyncio.create_task(self._flush()), asyncio.create_task(self._beat())]
 
     async def on_stop(self) -> None:
-        asyncio.get_running_loop().call_later(STOP_WITHIN_S, self.worker.flusher.stop.set)
+        loop = asyncio.get_running_loop()
+        loop.call_later(STOP_WITHIN_S, self.worker.flusher.stop.set)
+        loop.call_later(
+            2 * STOP_WITHIN_S, leave, Exit.UNFINISHED, "did not stop in time; what is not committed is read again"
+        )
         await super().on_stop()  # waits until everything that was taken is acknowledged, then commits
         for duty in self._duties:
             duty.cancel()
@@ -179,10 +184,6 @@ class App(faust.App):
     async def _beat(self) -> None:
         while True:
             self.worker.progress.beats += 1
-            if self.consumer is not None:
-                self.worker.assigned_partitions = frozenset(
-                    (tp.topic, tp.partition) for tp in self.consumer.assignment()
-                )
             await asyncio.sleep(1)
 
 

@@ -29,8 +29,8 @@ class Listener:
     def __init__(self) -> None:
         self.told: list[Any] = []
 
-    async def assigned(self) -> None:
-        self.told.append("assigned")
+    async def assigned(self, partitions: Any) -> None:
+        self.told.append(("assigned", partitions))
 
     def drain(self) -> None:
         self.told.append("drain")

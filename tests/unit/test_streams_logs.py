@@ -1,0 +1,33 @@
+"""What gets into the log: no credentials, and no flood from a library."""
+
+import logging
+
+import pytest
+
+from streams.logs import Seldom, without_credentials
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("OpenSearch at http://u:pw@host:9200/ is away", "OpenSearch at http://host:9200/ is away"),
+        ("redis://:pw@127.0.0.1:6379/0", "redis://127.0.0.1:6379/0"),
+        ("a@b.example and http://host/x@y", "a@b.example and http://host/x@y"),
+    ],
+)
+def test_credentials(text: str, shown: str) -> None:
+    assert without_credentials(text) == shown
+
+
+def test_libraries_repeat_themselves_seldom() -> None:
+    now = 0.0
+    seldom = Seldom(lambda: now, every_s=30)
+
+    def passes(name: str, text: str) -> bool:
+        return bool(seldom.filter(logging.LogRecord(name, logging.ERROR, "", 0, text, (), None)))
+
+    assert [passes("aiokafka.conn", "away %s") for _ in range(3)] == [True, False, False]
+    assert passes("aiokafka.conn", "other")
+    assert [passes("streams.worker", "ours") for _ in range(2)] == [True, True]
+    now = 30.0
+    assert passes("aiokafka.conn", "away %s")
