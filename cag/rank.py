@@ -14,10 +14,11 @@ WEIGHTS: Final = {
     "severity": 0.26, "novelty": 0.26, "entity": 0.26, "volume": 0.08, "relevance": 0.10, "recency": 0.04
 }  # fmt: skip
 RECENT_S: Final = 600.0  # evidence this much older than the end of the range counts 1/e
+UPSTREAM: Final = 0.82  # what it leans on and complains about, and which complains itself
 RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
 HOPS: Final = 2  # a service names its database, a caller names the service
 NUMBERS_ONLY: Final = 0.88  # a metric shows that something happened, seldom why
-SYMPTOM: Final = 0.9  # for a complaint about another workload that complains itself: the cause is further up
+SYMPTOM: Final = 0.85  # for a complaint about another workload that complains itself: the cause is further up
 SAME: Final = 0.75  # Jaccard overlap of words from which two texts of one kind are the same message
 KIND_DAMPING, PLACE_DAMPING = 0.96, 0.97  # per piece already chosen of this kind; of this kind and workload
 OBJECT_DAMPING: Final = 0.9  # per event already chosen about the very same object
@@ -78,7 +79,7 @@ def entity_part(candidate: Candidate, focus: Focus) -> float:
     if evidence.workload in focus.workloads or (candidate.node and candidate.node in focus.nodes):
         return 0.95
     if evidence.workload in focus.related_workloads:
-        return RELATED
+        return UPSTREAM if evidence.workload in focus.complaining else RELATED
     return 0.15
 
 

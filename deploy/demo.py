@@ -214,6 +214,7 @@ def main(
     else:
         scenario = single_incident(incident, seed=seed, end=now, minutes=minutes)
     name = "demo-all" if every else "demo"
+    found_running = any(s.state == "running" for s in services.status(state))
     installation = None
     try:
         installation = prepare(state, cache, name)
@@ -234,7 +235,9 @@ def main(
         out.print(f"[red]error:[/] {error}", soft_wrap=True)
         raise typer.Exit(1) from None
     finally:
-        if not keep:
+        if installation and not keep:
+            installation.stop()
+        if not keep and not found_running:  # what `make up` started stays until `make down`
             services.down(state)
     if not ok:
         raise typer.Exit(1)
