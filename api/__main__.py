@@ -35,7 +35,7 @@ def serve(
 ) -> None:
     """Serve the chat API. The URL is the first line of the output.
 
-    Exit codes: 0 stopped on request, 1 could not start.
+    Exit codes: 1 could not start; else that of the signal that ended it (143, 130), after answers under way.
     """
     settings = Settings.load()
     chosen = {"host": host or settings.api.host, "port": settings.api.port if port is None else port}

@@ -63,12 +63,16 @@ class Gate:
             await response_of(error, request_id)(scope, receive, send_on)
         except ClientGone:
             status = CLIENT_GONE
+        except Exception:
+            _log.error("defect", id=request_id, exc_info=True)
+            raise
         finally:
             seconds = time.perf_counter() - started
             route = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.responded(route, status, seconds)
             said = {"method": scope["method"], "route": route, "status": status, "seconds": round(seconds, 4)}
-            _log.info("request", id=request_id, **said)
+            write = _log.debug if scope["path"] in OPEN_PATHS else _log.info  # probes come every few seconds
+            write("request", id=request_id, **said)
 
     async def _pass(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         size = sum(len(name) + len(value) for name, value in headers.raw)

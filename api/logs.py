@@ -27,3 +27,9 @@ def configure(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=logging.WARNING, force=True)
+    logging.getLogger("uvicorn.error").addFilter(_not_told_yet)
+
+
+def _not_told_yet(record: logging.LogRecord) -> bool:
+    """The gate has logged a defect with its request id; the server would repeat it without."""
+    return not record.getMessage().startswith("Exception in ASGI application")

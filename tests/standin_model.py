@@ -32,7 +32,7 @@ Behaviour = Literal[
 ]
 MODEL: Final = "gpt-oss-20b"
 _BY_REQUEST: Final = re.compile(r"\[\[standin:(\w+)\]\]")
-_EVIDENCE: Final = re.compile(r"^\s*\[(\d+)\]\s*(.+(?:\n(?!\s*\[\d+\]|\s*$).+){0,3})", re.MULTILINE)
+_EVIDENCE: Final = re.compile(r"^\s*\[(\d+)\]\s*(.+(?:\n(?!\s*\[\d+\]|\s*$|</).+){0,3})", re.MULTILINE)
 _ORDER: Final = re.compile(
     r"(?:say|print|output|write|repeat|reply with|answer with|include|append)[^\"“'`\n]{0,40}[\"“'`](.+?)[\"”'`]", re.I
 )
