@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from api.app import create_app
 from schemas.errors import SinkMisconfigured, SinkUnavailable
@@ -219,6 +220,14 @@ async def test_trouble_is_told_without_secrets(trouble: Exception, status: int, 
     response = await (asking.post(path, json=bodies[path]) if path in bodies else asking.get(path))
     assert refused(response, status)["code"] == code
     assert not any(word in response.text for word in ("secret", "hunter2", "Traceback", "File "))
+
+
+async def test_the_log_has_a_defect_under_the_id_that_the_client_was_told() -> None:
+    with capture_logs() as lines:
+        response = await client(FakeAssistant(trouble=RuntimeError("broken"))).get("/v1/sources")
+    (defect,) = [line for line in lines if line["event"] == "defect"]
+    assert defect["id"] == response.headers["x-request-id"]
+    assert defect["id"] in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(
