@@ -136,9 +136,7 @@ class Assistant:
         if self._model is not None:
             verifier, said = Verifier(len(prompt.cited)), False
             try:
-                async with contextlib.aclosing(
-                    _closable(self._model.stream(prompt.turns, cache_salt=_salt(scope)))
-                ) as stream:
+                async with contextlib.aclosing(self._model.stream(prompt.turns, cache_salt=_salt(scope))) as stream:
                     async for token in stream:
                         usage, finish = token.usage or usage, token.finish_reason or finish
                         if text := verifier.feed(token.text):
@@ -267,8 +265,3 @@ def _finish(reason: str) -> FinishReason:
 def _salt(scope: Scope) -> str:
     """Scopes never share the model server's prefix cache."""
     return f"{','.join(sorted(scope.clusters))}|{','.join(sorted(scope.namespaces))}"
-
-
-def _closable(stream: Any) -> Any:
-    """Streams are asynchronous generators; the protocol says only iterator."""
-    return stream

@@ -48,7 +48,7 @@ class EvidenceReader:
             return None
         evidence, documents = found
         cited = [Coordinates.parse(text) for text in evidence.coordinates[:RECORDS]]
-        records = await asyncio.gather(*(asyncio.to_thread(self._records.read, at) for at in cited))
+        records = await asyncio.gather(*(asyncio.to_thread(self._records.read, at, scope=scope) for at in cited))
         return EvidenceDetail(evidence=evidence, documents=tuple(documents), records=tuple(records))
 
     def close(self) -> None:

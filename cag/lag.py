@@ -70,7 +70,7 @@ class LagReader:
                 except KafkaException:  # this one does not exist (yet)
                     continue
             if not places:
-                return None
+                return {}
             found = self._admin.list_offsets(dict.fromkeys(places, spec), request_timeout=TIMEOUT_S)
             return {(p.topic, p.partition): future.result(TIMEOUT_S).offset for p, future in found.items()}
         except (KafkaException, TimeoutError):

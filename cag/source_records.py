@@ -18,7 +18,17 @@ from processors.pipeline import place
 from processors.redact import Redactor
 from schemas.context import Scope, SourceRecord
 from schemas.errors import FreshetError, SinkUnavailable
-from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected
+from schemas.records import (
+    Alert,
+    Coordinates,
+    Filtered,
+    KubernetesEvent,
+    LogRecord,
+    Message,
+    Record,
+    Rejected,
+    topic_id_text,
+)
 from schemas.settings import Kafka, Settings, kafka_client_config
 
 TIMEOUT_S: Final = 4.0  # for all of one read; a person waits for it
@@ -122,7 +132,7 @@ def _require_same_topic(admin: AdminClient, at: Coordinates) -> None:
     """A topic that was deleted and made again starts its offsets anew: the same coordinates are another record."""
     described = admin.describe_topics(TopicCollection([at.topic]), request_timeout=ASK_TIMEOUT_S)
     try:
-        found = str(described[at.topic].result(ASK_TIMEOUT_S).topic_id)
+        found = topic_id_text(described[at.topic].result(ASK_TIMEOUT_S).topic_id)
     except TimeoutError as error:
         raise SinkUnavailable(AWAY) from error
     except KafkaException as error:

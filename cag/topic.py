@@ -17,7 +17,7 @@ from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
-from schemas.records import Message
+from schemas.records import Message, topic_id_text
 from schemas.settings import Kafka, kafka_client_config
 
 _DENIED: Final = (
@@ -55,7 +55,7 @@ def describe(kafka: Kafka, name: str, *, timeout_s: float = 5.0) -> Topic:
         found = future.result()
     except KafkaException as error:
         raise _explained(error.args[0], kafka, name) from error
-    return Topic(name=name, topic_id=str(found.topic_id), partitions=tuple(p.id for p in found.partitions))
+    return Topic(name=name, topic_id=topic_id_text(found.topic_id), partitions=tuple(p.id for p in found.partitions))
 
 
 def read_to_end(kafka: Kafka, topic: Topic, *, idle_s: float = 15.0) -> Iterator[Message | End]:

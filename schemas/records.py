@@ -48,6 +48,11 @@ def severity_band(number: int) -> str:
     return ("trace", "debug", "info", "warn", "error", "fatal")[min(number - 1, 23) // 4]
 
 
+def topic_id_text(topic_id: object) -> str:
+    """Kafka's own spelling of a topic id, URL-safe base64; librdkafka prints the other alphabet, with slashes."""
+    return str(topic_id).replace("+", "-").replace("/", "_").rstrip("=")
+
+
 @dataclass(frozen=True, slots=True)
 class Coordinates:
     """Where a record came from. `index` counts the records inside one message, from 0."""

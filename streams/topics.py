@@ -4,7 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import (
+    ConsumerGroupState,
+    ConsumerGroupTopicPartitions,
+    KafkaError,
+    KafkaException,
+    TopicCollection,
+    TopicPartition,
+)
 from confluent_kafka.admin import (  # type: ignore[attr-defined] # public names that its stubs forgot to export
     AdminClient,
     ConfigResource,
@@ -14,6 +21,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined] # public names
 )
 
 from schemas.errors import SinkUnavailable, StartupError
+from schemas.records import topic_id_text
 from schemas.settings import Kafka, kafka_client_config
 from schemas.topics import Topic
 
@@ -29,6 +37,15 @@ class Described:
     partitions: int
     replication: int
     config: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """A consumer group as its coordinator has it."""
+
+    stable: bool
+    instances: frozenset[str]  # static member ids
+    assigned: frozenset[tuple[str, int]]  # topic and partition
 
 
 class Broker:
@@ -64,7 +81,7 @@ class Broker:
             topic = found[resource.name]
             described[resource.name] = Described(
                 name=resource.name,
-                topic_id=str(topic.topic_id),
+                topic_id=topic_id_text(topic.topic_id),
                 partitions=len(topic.partitions),
                 replication=min((len(p.replicas) for p in topic.partitions), default=0),
                 config={name: entry.value for name, entry in self._wait(future).items()},
@@ -79,7 +96,7 @@ class Broker:
     def topic_ids(self, names: Iterable[str]) -> dict[str, str]:
         """Kafka's own ids of those topics that exist: a topic that is deleted and made again has another one."""
         answers = {name: self._describe(future) for name, future in self._ask_topics(sorted(set(names))).items()}
-        return {name: str(topic.topic_id) for name, topic in answers.items() if topic}
+        return {name: topic_id_text(topic.topic_id) for name, topic in answers.items() if topic}
 
     def create(self, table: Sequence[Topic], replication: int) -> dict[str, bool]:
         """Make what is missing; True for those that were made now."""
@@ -117,6 +134,27 @@ class Broker:
         )
         found = self._wait(answers[group]).topic_partitions
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def group(self, name: str) -> Group:
+        """A group that nobody has joined yet is unstable and empty."""
+        future = self._client.describe_consumer_groups([name], request_timeout=self._timeout_s)[name]
+        found = self._wait(future)
+        return Group(
+            stable=found.state == ConsumerGroupState.STABLE,
+            instances=frozenset(m.group_instance_id for m in found.members if m.group_instance_id),
+            assigned=frozenset((p.topic, p.partition) for m in found.members for p in m.assignment.topic_partitions),
+        )
+
+    def left_out(self, group: Group, names: Iterable[str]) -> list[tuple[str, int]]:
+        """Partitions of these topics that a stable group has given to nobody.
+
+        A leader that comes back under its static id is handed the old assignment and computes none, so partitions that
+        appeared meanwhile (a topic made again) are read by nobody until a member drops out.
+        """
+        if not group.stable:
+            return []
+        there = {(name, partition) for name in names for partition in self.partitions(name)}
+        return sorted(there - group.assigned)
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         answers = self._client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=self._timeout_s)
