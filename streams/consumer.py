@@ -29,8 +29,8 @@ class Listener(Protocol):
     def drain(self) -> None:
         """Someone waits for all delivered chunks to be acknowledged (revocation or stop): finish them now."""
 
-    def restarted(self, topic: str, partition: int, expected: int, got: int) -> None:
-        """Offsets ran backwards without an assignment: the topic was deleted and made again."""
+    async def ran_backwards(self, topic: str, partition: int, expected: int, got: int) -> None:
+        """Offsets start over: the topic was made again, or its log was cut. Returns to read on from `got`."""
 
 
 class PassThrough(faust.Schema[Any, Any]):
@@ -84,7 +84,12 @@ class BatchConsumer(Consumer):
         committed = await super()._commit_offsets(offsets, start_new_transaction)
         if not committed:  # Faust books it as done either way and would not try again
             self._committed_offset.update(before)
-        return committed
+            return False
+        for tp, offset in offsets.items():
+            # Not once more at the next revocation: by then the topic may be another one of the same name.
+            if self._finished.get(tp) == offset:
+                del self._finished[tp]
+        return True
 
     async def wait_empty(self) -> None:
         self.listener.drain()
@@ -111,7 +116,7 @@ class BatchConsumer(Consumer):
         for tp, found in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            self._check_order(tp, found[0].offset)
+            await self._check_order(tp, found[0].offset)
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp) or 0)  # None breaks the sensors
             for start in range(0, len(found), CHUNK_RECORDS):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
@@ -124,10 +129,12 @@ class BatchConsumer(Consumer):
         except KafkaError as error:  # a rebalance is open; the next round seeks again
             self.log.warning("seek while the flow is stopped: %r", error)
 
-    def _check_order(self, tp: TP, offset: int) -> None:
+    async def _check_order(self, tp: TP, offset: int) -> None:
         last = self._read_offset[tp]
-        if last is not None and offset < last:  # Faust would drop these records without a word
-            self.listener.restarted(tp.topic, tp.partition, last, offset)
+        if last is not None and offset < last:
+            await self.listener.ran_backwards(tp.topic, tp.partition, last, offset)
+            # Faust would drop these records without a word, and never commit an offset below the old one.
+            self._read_offset[tp] = self._committed_offset[tp] = None
 
 
 def _chunk(tp: TP, records: list[Any], generation: int) -> ConsumerMessage:

@@ -1,18 +1,14 @@
-"""The worker: composition root, agents without logic, start and stop.
+"""The worker: composition root and start.
 
     Kafka -> BatchConsumer -> agent per topic -> Intake (pipeline, fold) -> Flusher (index, dead letters) -> commit
 
-Read `consumer.py` for what is committed when, `flusher.py` for the order of writing and acknowledging.
+Read `flusher.py` for the order of writing and acknowledging, `consumer.py` for what is committed when, `app.py` for
+Faust's settings.
 """
 
 import asyncio
-import logging
-import ssl
-import tempfile
 import time
-from collections.abc import Awaitable, Callable, Collection, Sequence
-from functools import partial
-from pathlib import Path
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
 import faust
@@ -21,11 +17,11 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from processors.pipeline import Pipeline
 from processors.sink import Sink
-from processors.writer import Stopped
-from schemas.errors import SinkUnavailable, StartupError
-from schemas.settings import Kafka, Settings
-from streams import consumer, logs, topics
-from streams.dead_letters import DeadLetterLimit, LetterProducer, RejectShare
+from schemas.errors import FreshetError, SinkUnavailable, StartupError
+from schemas.settings import Settings
+from streams import logs, topics
+from streams.app import App, Step, make_app
+from streams.dead_letters import LetterProducer, RejectShare
 from streams.exits import Exit, leave
 from streams.flusher import Chunk, Flusher
 from streams.intake import Intake
@@ -35,25 +31,20 @@ from streams.watchdog import Progress, Watchdog, rounds
 
 log = structlog.get_logger()
 
-STOP_WITHIN_S: Final = 10.0  # after that a flush that waits for a service is given up, unacknowledged
-BUFFERED_CHUNKS: Final = 16  # per agent
-LONGEST_POLL_S: Final = 2_147_483  # the largest that fits; a blocked sink must not cost the membership for good
+TOPICS_EVERY_S: Final = 5.0
+LEFT_OUT_ROUNDS: Final = 6  # half a minute
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
 CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
-UNFINISHED: Final = "stopped while a service is away; what is not written is read again"
-REJECTS_ADVICE: Final = (
-    "look at the dead letters; set the topic's format in FRESHET_KAFKA__INPUTS, "
-    "or raise FRESHET_WORKER__DEAD_LETTER_LIMIT"
-)
-Step = Callable[[str, Sequence[Any], Callable[[], Awaitable[object]]], Awaitable[None]]
 
 
 class Worker:
     """Everything one process needs. Also what its consumer reports to (`consumer.Listener`)."""
 
     def __init__(self, settings: Settings, only: Collection[str]) -> None:
-        self._kafka = settings.kafka
+        self._kafka, self._id = settings.kafka, settings.worker.id
+        self._session_timeout_s = settings.worker.session_timeout_s
+        self._left_out_rounds = 0
         chosen = [i for i in settings.kafka.declared_inputs() if SIGNALS[i.signal] in only]
         self.sink = Sink.from_settings(settings)
         self.letters = LetterProducer(settings.kafka, settings.worker.id)
@@ -113,18 +104,26 @@ class Worker:
     # -- told by the consumer -----------------------------------------------------------------------------------------
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
-        await self.flusher.reassigned()
-        self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
-        self.progress.acknowledged = self.progress.taken
-        ids = self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
-        if self.runbooks:
-            self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
+        try:
+            await self.flusher.reassigned()
+            self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
+            self.progress.acknowledged = self.progress.taken
+            ids = self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
+            if self.runbooks:
+                self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
+        except StartupError as error:  # aiokafka would log these two and consume on, half assigned
+            leave(Exit.REPLACED, "a topic is missing", reason=str(error))
+        except (FreshetError, RuntimeError) as error:
+            leave(Exit.DEFECT, "assignment failed", error)
 
     def drain(self) -> None:
         self.flusher.drain()
 
-    def restarted(self, topic: str, partition: int, expected: int, got: int) -> None:
-        leave(Exit.REPLACED, "offsets ran backwards", topic=topic, partition=partition, expected=expected, got=got)
+    async def ran_backwards(self, topic: str, partition: int, expected: int, got: int) -> None:
+        found = await asyncio.to_thread(self._topic_ids)
+        if found[topic] != self.intake.topic_ids[topic]:
+            leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
+        log.error("offsets ran backwards", topic=topic, partition=partition, expected=expected, got=got)
 
     # -- rounds beside the event loop ---------------------------------------------------------------------------------
 
@@ -135,6 +134,20 @@ class Worker:
             if found.get(topic, topic_id) != topic_id:
                 leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
         self.metrics.lag(self.broker.lag(self._kafka.group, self.assigned_partitions))
+        left_out = self.broker.left_out(self.broker.group(self._kafka.group), self.steps)
+        self._left_out_rounds = self._left_out_rounds + 1 if left_out else 0
+        if self._left_out_rounds >= LEFT_OUT_ROUNDS:
+            leave(Exit.REPLACED, "partitions are read by nobody", partitions=left_out)
+
+    def wait_for_old_self(self) -> None:
+        """Let an old membership under our static id expire if its assignment leaves partitions out."""
+        deadline = time.monotonic() + self._session_timeout_s + 10
+        while time.monotonic() < deadline:
+            group = self.broker.group(self._kafka.group)
+            if self._id not in group.instances or not self.broker.left_out(group, self.steps):
+                return
+            log.info("waiting for an old membership to expire", group=self._kafka.group, worker=self._id)
+            time.sleep(2)
 
     def runbook_positions(self) -> dict[int, int]:
         """Up to where the group has read the runbooks topic: the store must hold all of that."""
@@ -151,143 +164,33 @@ class Worker:
         return topics.require(self.broker, self.steps)
 
 
-class App(faust.App):
-    """Faust's application, with the worker's own tasks started before and ended after its consumer."""
-
-    logger = logging.getLogger("faust.app")  # the library's voice, not ours
-    worker: Worker
-
-    async def on_start(self) -> None:
-        await super().on_start()
-        self._duties = [asyncio.create_task(self._flush()), asyncio.create_task(self._beat())]
-
-    async def on_stop(self) -> None:
-        loop = asyncio.get_running_loop()
-        loop.call_later(STOP_WITHIN_S, self.worker.flusher.stop.set)
-        loop.call_later(
-            2 * STOP_WITHIN_S, leave, Exit.UNFINISHED, "did not stop in time; what is not committed is read again"
-        )
-        await super().on_stop()  # waits until everything that was taken is acknowledged, then commits
-        for duty in self._duties:
-            duty.cancel()
-
-    async def _flush(self) -> None:
-        try:
-            await self.worker.flusher.run()
-        except asyncio.CancelledError:
-            raise
-        except Stopped as stopped:
-            leave(Exit.UNFINISHED, UNFINISHED, reason=str(stopped))
-        except BaseException as error:  # noqa: BLE001 - nothing may be acknowledged after this
-            leave(Exit.DEFECT, "flush failed", error)
-
-    async def _beat(self) -> None:
-        while True:
-            self.worker.progress.beats += 1
-            await asyncio.sleep(1)
-
-
 def build_app(settings: Settings, only: Collection[str] = CHOICES) -> App:
     """The composition root. Nothing connects yet."""
-    worker = Worker(settings, only)
-    kafka, timing = settings.kafka, settings.worker
-    app = App(
-        kafka.group,
-        broker=[f"kafka://{address.strip()}" for address in kafka.bootstrap_servers.split(",")],
-        broker_credentials=credentials(kafka),
-        broker_session_timeout=timing.session_timeout_s,
-        broker_heartbeat_interval=timing.session_timeout_s / 4,
-        broker_rebalance_timeout=60,
-        broker_request_timeout=max(90.0, timing.session_timeout_s),
-        broker_max_poll_interval=LONGEST_POLL_S,
-        broker_max_poll_records=consumer.CHUNK_RECORDS,
-        broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
-        consumer_group_instance_id=timing.id or None,
-        consumer_metadata_max_age_ms=60_000,
-        stream_wait_empty=True,
-        stream_buffer_maxsize=BUFFERED_CHUNKS,
-        table_standby_replicas=0,  # no tables; round-robin instead of Faust's own assignor
-        topic_disable_leader=True,
-        topic_allow_declare=False,
-        web_enabled=False,
-        datadir=Path(tempfile.gettempdir()) / f"freshet-{kafka.group}-faust",  # stays empty
-    )
-    app.worker = worker
-    app.transport.Consumer = consumer.bound(worker)  # type: ignore[misc] # a class attribute, meant to be replaced
-    for topic, step in worker.steps.items():
-        app.agent(app.topic(topic, schema=consumer.PassThrough()), name=f"take-{topic}", concurrency=1)(
-            agent(app, topic, step)
-        )
-    return app
+    return _app_of(settings, Worker(settings, only))
 
 
-def agent(app: App, topic: str, step: Step) -> Callable[[Any], Awaitable[None]]:
-    """A Faust agent: hand each chunk to `step`; acknowledging is left to whoever made it durable."""
-
-    async def take(stream: Any) -> None:
-        stream.enable_acks = False
-        try:
-            async for event in stream.events():
-                await step(topic, event.value, partial(stream.ack, event))
-        except asyncio.CancelledError:
-            if app.should_stop:
-                raise
-            leave(Exit.DEFECT, "agent was cancelled", topic=topic)
-        except Stopped as stopped:
-            leave(Exit.UNFINISHED, UNFINISHED, reason=str(stopped))
-        except DeadLetterLimit as limit:
-            leave(Exit.REJECTS, "too many dead letters", topic=topic, reason=str(limit), next=REJECTS_ADVICE)
-        except BaseException as error:  # noqa: BLE001 - a restarted agent would acknowledge past the failed chunk
-            leave(Exit.DEFECT, "agent failed", error, topic=topic)
-
-    return take
-
-
-def credentials(kafka: Kafka) -> Any:
-    """Faust's credentials for these settings, None for plain text. Raises StartupError for files it cannot use."""
-    if kafka.security_protocol == "PLAINTEXT":
-        return None
-    context = tls(kafka) if kafka.security_protocol.endswith("SSL") else None
-    if kafka.security_protocol == "SSL":
-        return faust.SSLCredentials(context)
-    return faust.SASLCredentials(
-        username=kafka.username,
-        password=kafka.password.get_secret_value(),
-        mechanism=kafka.sasl_mechanism,
-        ssl_context=context,
-    )
-
-
-def tls(kafka: Kafka) -> ssl.SSLContext:
-    try:
-        context = ssl.create_default_context(cafile=str(kafka.ca_file) if kafka.ca_file else None)
-        if kafka.cert_file:
-            context.load_cert_chain(kafka.cert_file, kafka.key_file)
-    except (OSError, ssl.SSLError) as error:
-        raise StartupError(
-            f"Kafka's certificates cannot be used ({error}). Check FRESHET_KAFKA__CA_FILE, __CERT_FILE and __KEY_FILE."
-        ) from None
-    return context
+def _app_of(settings: Settings, worker: Worker) -> App:
+    return make_app(settings, steps=worker.steps, flusher=worker.flusher, progress=worker.progress, listener=worker)
 
 
 def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     """Start and work until a signal comes. Raises StartupError before anything was consumed; ends with SystemExit."""
     logs.configure(settings.log_level)
-    app = build_app(settings, only)
-    worker = app.worker
+    worker = Worker(settings, only)
+    app = _app_of(settings, worker)
     if not worker.steps:
         raise StartupError("nothing to consume: FRESHET_KAFKA__INPUTS has no topic for what --only names")
     worker.broker.reach()
     topics.require(worker.broker, [*worker.steps, settings.kafka.dead_letters_topic])
     worker.sink.prepare()
+    worker.wait_for_old_self()
     if worker.runbooks:
         worker.runbooks.prepare(worker.runbook_positions())
         rounds("runbooks", 5.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
     rounds("housekeeping", 1.0, worker.sink.housekeeping, worker.metrics.put_off)
-    rounds("topics", 5.0, worker.check_topics, worker.metrics.put_off)
+    rounds("topics", TOPICS_EVERY_S, worker.check_topics, worker.metrics.put_off)
     watchdog = Watchdog(worker.progress, lambda: worker.paused, time.monotonic)
     rounds("watchdog", 5.0, watchdog.bark, worker.metrics.put_off)
     log.info(
