@@ -81,7 +81,9 @@ class Flusher:
         return self.pending.fold.records >= self.max_records or self.pending.size_bytes >= self.max_bytes
 
     async def room(self) -> None:
-        """Wait while a full fold waits for the one before it. Call before each message."""
+        """Give the flusher its turn, and wait while a full fold waits for the one before it. Call between messages."""
+        self._signal()
+        await asyncio.sleep(0)
         while self.full:
             await self._changed.wait()
 

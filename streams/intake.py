@@ -1,6 +1,5 @@
 """What an agent does with a chunk: each record becomes a message, each message is folded, then the chunk is covered."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
@@ -40,10 +39,8 @@ class Intake:
         folded = size_bytes = 0
         began = self._clock()
         for record in records:
-            if flusher.full:
+            if flusher.full or self._clock() - began > BUSY_S:
                 await flusher.room()
-            elif self._clock() - began > BUSY_S:
-                await asyncio.sleep(0)
                 began = self._clock()
             pending = flusher.pending  # another one after each wait
             before = pending.fold.records

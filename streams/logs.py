@@ -10,7 +10,7 @@ from typing import Any, Final
 import structlog
 
 QUIET: Final = {
-    **dict.fromkeys(("faust", "mode", "aiokafka", "asyncio", "httpx"), logging.WARNING),
+    **dict.fromkeys(("faust", "mode", "aiokafka", "asyncio", "httpx", "httpx2"), logging.WARNING),
     **dict.fromkeys(("opensearch", "urllib3"), logging.ERROR),  # the sink says what an answer meant
 }
 REMEMBERED: Final = 1_000

@@ -1,0 +1,121 @@
+"""A chunk is folded message by message, counted, held back when there is no room, and covered at its end."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from processors.fold import Fold
+from processors.pipeline import Pipeline
+from schemas.dead_letters import DeadLetter
+from schemas.records import Signal
+from schemas.settings import Settings
+from streams.dead_letters import DeadLetterLimit, RejectShare
+from streams.flusher import Chunk, Flusher
+from streams.intake import Intake, message_of
+from streams.metrics import WorkerMetrics
+from streams.watchdog import Progress
+
+
+def record(offset: int, value: bytes | None = b"hello") -> Any:
+    return SimpleNamespace(
+        topic="logs",
+        partition=1,
+        offset=offset,
+        timestamp=1_795_200_000_000 + offset,
+        key=None,
+        value=value,
+        headers=(),
+    )
+
+
+class World:
+    def __init__(self, *, limit: float = 1.0, max_records: int = 1000) -> None:
+        self.registry = CollectorRegistry()
+        self.metrics = WorkerMetrics(self.registry, wall_ms=lambda: 1_795_200_002_000)
+        self.folds: list[Fold] = []
+        self.letters: list[DeadLetter] = []
+        self.acknowledged: list[str] = []
+        self.flusher = Flusher(
+            write=self._write, deliver=self._deliver, forget=lambda: None, outcome=self, clock=time.monotonic,
+            interval_s=0.0, max_records=max_records,
+        )  # fmt: skip
+        self.intake = Intake(
+            pipeline=Pipeline.from_settings(Settings()),
+            flusher=self.flusher,
+            share=RejectShare(limit),
+            metrics=self.metrics,
+            progress=Progress(),
+            signals={"logs": Signal.LOG},
+            clock=time.monotonic,
+        )
+        self.intake.topic_ids = {"logs": "ID"}
+
+    def _write(self, fold: Fold, _: threading.Event) -> list[DeadLetter]:
+        self.folds.append(fold)
+        return []
+
+    def _deliver(self, letters: Sequence[DeadLetter], _: threading.Event) -> None:
+        self.letters += letters
+
+    def flushed(self, seconds: float, fold: Fold, letters: Sequence[DeadLetter]) -> None:
+        self.metrics.flushed(seconds, fold, letters)
+
+    def durable(self, chunk: Chunk) -> None:
+        self.metrics.durable(chunk)
+
+    async def take(self, records: Sequence[Any], name: str = "chunk") -> None:
+        async def acknowledge() -> None:
+            self.acknowledged.append(name)
+
+        flushing = asyncio.create_task(self.flusher.run())
+        try:
+            await asyncio.wait_for(self.intake.take("logs", records, acknowledge), 10)
+            async with asyncio.timeout(10):
+                while not self.acknowledged:
+                    await asyncio.sleep(0.002)
+        finally:
+            flushing.cancel()
+            await asyncio.gather(flushing, return_exceptions=True)
+
+    def sample(self, name: str, **labels: str) -> float | None:
+        return self.registry.get_sample_value(name, labels)
+
+
+async def test_a_chunk_is_folded_counted_and_acknowledged() -> None:
+    world = World()
+    await world.take([record(0), record(1, b"two\nlines"), record(2, None)])
+    assert world.acknowledged == ["chunk"]
+    assert sum(fold.records for fold in world.folds) == 4
+    assert [(item.message.offset, item.reason) for item in world.letters] == [(2, "empty value")]
+    assert world.letters[0].message.topic_id == "ID"
+    assert world.sample("freshet_worker_messages_total", topic="logs", signal="log") == 3
+    assert world.sample("freshet_worker_records_total", topic="logs", signal="log") == 4
+    assert world.sample("freshet_worker_dead_letters_total", topic="logs", stage="decode") == 1
+    assert world.sample("freshet_worker_freshness_seconds_sum", signal="log") == 2.0  # of the oldest
+
+
+async def test_a_chunk_larger_than_a_fold_spans_several_and_is_acknowledged_once() -> None:
+    world = World(max_records=10)
+    await world.take([record(offset) for offset in range(95)])
+    assert max(fold.records for fold in world.folds) <= 10
+    assert sum(fold.records for fold in world.folds) == 95
+    assert world.acknowledged == ["chunk"]
+
+
+async def test_too_many_rejects_stop_the_worker_before_the_chunk_is_acknowledged() -> None:
+    world = World(limit=0.5)
+    with pytest.raises(DeadLetterLimit):
+        await world.take([record(offset, None) for offset in range(1500)])
+    assert world.acknowledged == []
+
+
+def test_no_timestamp_is_the_epoch() -> None:
+    raw = record(0)
+    raw.timestamp = -1
+    assert message_of(raw, "ID").timestamp_ms == 0
