@@ -1,0 +1,111 @@
+"""`python -m tests.benchmarks [freshness|rate]`: a table for people, then one JSON line for scripts, for each."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from confluent_kafka import KafkaError, KafkaException
+from rich.console import Console
+
+from deploy.installation import Installation
+from deploy.local import services
+from deploy.local.services import Endpoints
+from deploy.shop.topology import CLUSTER
+from schemas.errors import FreshetError
+from tests.benchmarks import corpus, freshness, rate
+from tests.benchmarks.machine import hardware
+
+NAMES = ("freshness", "rate")
+out = Console(highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def stack(state: Path, cache: Path) -> Iterator[Endpoints]:
+    """The services of this state directory; those that were found running stay."""
+    found_running = any(service.state == "running" for service in services.status(state))
+    try:
+        yield services.up(state, cache)
+    finally:
+        if not found_running:
+            services.down(state)
+
+
+@contextmanager
+def installed(name: str, state: Path, endpoints: Endpoints, partitions: int) -> Iterator[Installation]:
+    """An installation of our own with empty topics; nothing of it is left behind."""
+    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
+    installation.extra["FRESHET_KAFKA__PARTITIONS"] = str(partitions)
+    try:
+        clear(installation)
+        installation.run("streams", "topics", "create")
+        yield installation
+    finally:
+        clear(installation)
+
+
+def clear(installation: Installation) -> None:
+    """Stop and delete everything of this name."""
+    installation.stop()
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            installation.remove()
+        except KafkaException as error:  # a static member that has left stays in its group until its session ends
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def main(
+    name: Annotated[str, typer.Argument(help="freshness or rate; both without one")] = "",
+    state: Annotated[Path, typer.Option(help="folder of the services")] = Path(".local"),
+    cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
+    seconds: Annotated[float, typer.Option(min=10, help="of marked lines (freshness)")] = 75.0,
+    per_second: Annotated[float, typer.Option(help="background log lines (freshness)")] = 50.0,
+    lines: Annotated[int, typer.Option(min=1_000, help="of the backlog (rate)")] = 100_000,
+    form: Annotated[str, typer.Option(help="lines a message: hundred or one; both without it (rate)")] = "",
+    partitions: Annotated[int, typer.Option(min=1, help="of the input topics")] = 24,
+    unkeyed: Annotated[bool, typer.Option(help="messages without a key, otherwise the pod's name (rate)")] = False,
+) -> None:
+    """Measure on real services. Exit code 1 when a target or a guard is missed."""
+    if name not in ("", *NAMES) or form not in ("", *rate.FORMS):
+        raise typer.BadParameter(f"choose from {', '.join(NAMES)} and from --form {', '.join(rate.FORMS)}")
+    out.print(hardware())
+    results = []
+    try:
+        with stack(state, cache) as endpoints:
+            if name in ("", "freshness"):
+                out.print(f"freshness: the shop at {per_second:g} lines/s and its metrics, events and alerts")
+                with installed("bench-freshness", state, endpoints, partitions) as installation:
+                    figures = freshness.measure(installation, seconds=seconds, rate=per_second)
+                freshness.show(figures, out)
+                results.append(freshness.summary(figures))
+                typer.echo(json.dumps(results[-1]))
+            if name in ("", "rate"):
+                keys = "no keys" if unkeyed else "keyed by pod"
+                out.print(
+                    f"rate: {lines:,} lines of the shop, seed {corpus.SEED}, all numbers and ids random, "
+                    f"{corpus.EVENT_RATE:,.0f} lines/s of event time, {partitions} partitions, {keys}, one worker"
+                )
+                every = []
+                for each in (form,) if form else tuple(rate.FORMS):
+                    with installed(f"bench-rate-{each}", state, endpoints, partitions) as installation:
+                        every.append(rate.measure(installation, each, count=lines, keyed=not unkeyed))
+                rate.show(every, out)
+                results.append(rate.summary(every))
+                typer.echo(json.dumps(results[-1]))
+    except FreshetError as error:
+        out.print(f"[red]error:[/] {error}")
+        raise typer.Exit(1) from None
+    if not all(result["ok"] for result in results):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    typer.run(main)
