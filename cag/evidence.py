@@ -78,7 +78,7 @@ TELLING_REASONS: Final = frozenset({
     "OOMKilling", "SystemOOM", "Evicted", "EvictionThresholdMet", "NodeHasDiskPressure", "NodeHasInsufficientMemory",
     "FreeDiskSpaceFailed", "ImageGCFailed", "FailedScheduling", "FailedMount", "FailedAttachVolume", "NodeNotReady",
     "ErrImagePull", "ErrImageNeverPull", "InvalidImageName", "FailedCreatePodSandBox", "InvalidDiskCapacity",
-    "DNSConfigForming", "Rebooted", "BackOff",
+    "DNSConfigForming", "Rebooted",
 })  # fmt: skip
 CHANGE_REASONS: Final = frozenset(
     {"ScalingReplicaSet", "Killing", "SuccessfulCreate", "SuccessfulDelete", "SuccessfulRescale"}
@@ -246,8 +246,9 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
     extreme = max(shown, key=lambda value: abs(value - usual))
     deviation = abs(extreme - usual) / spread if len(shown) >= SHORTEST_SERIES else 0.0
     labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
+    named = f"{latest['name']}{{{labels}}}" if labels else latest["name"]
     text = (
-        f"{latest['name']}{{{labels}}} of {latest['entity']}: now {_number(now)}{unit}, "
+        f"{named} of {latest['entity']}: now {_number(now)}{unit}, "
         f"at first {_number(usual)}{unit}, range {_number(min(shown))} to {_number(max(shown))}{unit} "
         f"over {len(shown)} minutes"
     )

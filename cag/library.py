@@ -87,14 +87,15 @@ class Library:
         limit: int,
     ) -> list[Evidence]:
         """Sections for a plan and for the evidence that was found: those of its alerts first."""
-        seen: dict[str, float] = {}
-        for runbook, weight in self._named(plan, telling):
-            helpful = [e for e in self.entries if e.runbook is runbook and _HELPFUL.search(e.section.heading)]
-            for place, entry in enumerate(helpful[:2] or [e for e in self.entries if e.runbook is runbook][:1]):
-                seen.setdefault(entry.id, weight - 0.05 * place)
         query = " ".join([plan.search_text, *(e.text for e in telling[:4])])
-        for entry, score in self._similar(query, vector):
-            seen.setdefault(entry.id, score)
+        seen = {entry.id: score for entry, score in self._similar(query, vector)}
+        for runbook, weight in self._named(plan, telling):
+            # Several alerts fire in one incident: the one whose runbook is most like the evidence comes first.
+            mine = [e for e in self.entries if e.runbook is runbook]
+            alike = max((seen.get(e.id, 0.0) for e in mine), default=0.0)
+            helpful = [e for e in mine if _HELPFUL.search(e.section.heading)]
+            for place, entry in enumerate(helpful[:2] or mine[:1]):
+                seen[entry.id] = max(seen.get(entry.id, 0.0), weight + alike - 0.01 * place)
         allowed = [e for e in self.entries if e.id in seen and visible(e.runbook, scope)]
         ordered = sorted(allowed, key=lambda e: (-seen[e.id], e.id))
         return [_evidence(entry, seen[entry.id]) for entry in ordered[:limit]]
@@ -110,8 +111,8 @@ class Library:
         for place, piece in enumerate(e for e in telling if e.kind == "alert"):
             runbook = (self.corpus.at_url(piece.url) if piece.url else None) or by_alert.get(piece.title)
             if runbook is not None:
-                found.append((runbook, 1.0 - 0.1 * place))
-        return [(by_alert[name], 1.2) for name in plan.alerts if name in by_alert] + found
+                found.append((runbook, 1.0 - 0.02 * place))
+        return [(by_alert[name], 2.0) for name in plan.alerts if name in by_alert] + found
 
     def _similar(self, query: str, vector: Sequence[float] | None) -> list[tuple[Entry, float]]:
         """Reciprocal rank fusion of BM25 and cosine, scaled so that first in both is 0.8."""
