@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check format bench eval-real compose-check
+.PHONY: help ready demo demo-all up down status logs test check format bench eval compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -38,7 +38,7 @@ check: ready ## lint, types, imports and unit tests; needs no service
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --config pyproject.toml
-	@$(PYTHON) -m pytest -q tests/unit tests/contract -m "not integration" $(ARGS)
+	@$(PYTHON) -m pytest -q tests/unit $(ARGS)
 
 format: ready ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix --quiet .
@@ -46,6 +46,9 @@ format: ready ## format the code and mend what the linter can mend
 
 bench: ready ## freshness and rate, end to end (NAME=freshness|rate picks one)
 	@$(PYTHON) -m tests.benchmarks $(NAME)
+
+eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
+	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)
 
 compose-check: ## check compose.yaml (needs the docker client, not an engine)
 	@docker compose config --quiet && echo "compose.yaml is well-formed"
