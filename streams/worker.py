@@ -32,7 +32,7 @@ from streams.watchdog import Progress, Watchdog, rounds
 log = structlog.get_logger()
 
 TOPICS_EVERY_S: Final = 5.0
-LEFT_OUT_ROUNDS: Final = 6  # half a minute
+LEFT_OUT_ROUNDS: Final = 18  # 90 s: longer than a living leader takes to notice new partitions (60 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
 CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
