@@ -1,0 +1,176 @@
+"""Load a labelled set through Kafka and an ordinary worker, ask its questions through an API process, clear it away."""
+
+import json
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import httpx
+from confluent_kafka import KafkaError, KafkaException
+
+from cag.extract import WORTH_NAMING
+from cag.lag import LagReader
+from deploy.installation import TOPICS, Installation
+from deploy.judge import ranks
+from deploy.local.services import Endpoints
+from processors.index import connect
+from schemas.context import Context
+from schemas.settings import InputSettings, Kafka, OpenSearch
+from tests.evaluation.sets import LabelledSet, Recording, Task
+
+Say = Callable[[str], None]
+ASK_S: Final = 60.0
+READY_S: Final = 180.0
+INDEX_S: Final = 900.0
+LEFT_S: Final = 30.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """One task and what came back. `ranks` are in the order of its expectations, from 1."""
+
+    task: Task
+    context: Context
+    ranks: tuple[int | None, ...]
+    forbidden: tuple[str, ...]
+    abstained: bool
+    repeated: bool  # the same evidence in the same order when asked again
+    milliseconds: float
+
+
+@contextmanager
+def loaded(chosen: LabelledSet, state: Path, endpoints: Endpoints, say: Say) -> Iterator[Installation]:
+    """The set in an installation of its own, searchable to the last record; everything of it is removed at the end."""
+    installation = _installation(chosen, state, endpoints)
+    try:
+        clear(installation)
+        installation.run("streams", "topics", "create")
+        installation.start_worker()
+        installation.start_api(port=_free_port())  # loads the embedding model while the recordings are sent
+        load(installation, chosen, say)
+        yield installation
+    finally:
+        clear(installation)
+
+
+def load(installation: Installation, chosen: LabelledSet, say: Say) -> None:
+    """Runbooks and recordings into Kafka, then wait until all of it is searchable, by meaning too."""
+    if chosen.runbooks:
+        published = json.loads(installation.run("cag", "publish", str(chosen.path(chosen.runbooks)), "--json"))
+        say(f"{published.get('added', 0) + published.get('changed', 0)} runbooks published")
+    for recording in chosen.inputs:
+        topic = f"{installation.name}.{recording.topic}"
+        sent = installation.run(
+            "streams", "send", str(chosen.path(recording.file)), "--topic", topic, timeout_s=INDEX_S
+        )
+        say(f"{recording.file}: {sent.splitlines()[0]}")
+    start = time.monotonic()
+    installation.wait_indexed(_ends_of(installation), INDEX_S)
+    say(f"every record is searchable {time.monotonic() - start:.1f} s later")
+    parts = ("opensearch", "embedder", *(("redis",) if chosen.runbooks else ()))
+    installation.wait(lambda: _ready(installation, parts), "the API to become ready", "api", READY_S)
+    installation.wait(lambda: not _without_vector(installation), "the patterns' vectors", "worker-1", INDEX_S)
+    say(f"every pattern has its vector {time.monotonic() - start:.1f} s later")
+
+
+def ask(installation: Installation, chosen: LabelledSet, task: Task, limit: int) -> Asked:
+    """Ask twice: the second answer, of a warm process, is timed. Where the text matters it is asked for as well."""
+    body = {"limit": limit, "scope": task.scope.model_dump(mode="json"), **_asked(task)}
+    body["now"] = (task.now or chosen.now).isoformat()
+    first, start = _context(installation, body), time.perf_counter()
+    context = _context(installation, body)
+    spent = (time.perf_counter() - start) * 1000
+    texts = [f"{piece.title}\n{piece.text}" for piece in context.evidence]
+    if task.forbid:
+        texts += _answer(installation, body).splitlines()
+    facts = [piece for piece in context.evidence if piece.kind != "runbook"]
+    return Asked(
+        task=task,
+        context=context,
+        ranks=tuple(ranks(task.expect, context.evidence)),
+        forbidden=tuple(f"{regex}: {text}" for regex in task.forbid for text in texts if re.search(regex, text)),
+        abstained=not any(piece.score >= WORTH_NAMING for piece in facts),
+        repeated=[e.id for e in first.evidence] == [e.id for e in context.evidence],
+        milliseconds=spent,
+    )
+
+
+def _asked(task: Task) -> dict[str, Any]:
+    if task.question:
+        return {"question": task.question}
+    return {"messages": [turn.model_dump() for turn in task.turns]}
+
+
+def _context(installation: Installation, body: Mapping[str, Any]) -> Context:
+    answer = httpx.post(f"{installation.api_url}/v1/context", json=body, timeout=ASK_S)
+    return Context.model_validate(answer.raise_for_status().json())
+
+
+def _answer(installation: Installation, body: Mapping[str, Any]) -> str:
+    messages = body.get("messages") or [{"role": "user", "content": body["question"]}]
+    asked = {"model": "freshet", "messages": messages, "freshet": {"now": body["now"], "scope": body["scope"]}}
+    answer = httpx.post(f"{installation.api_url}/v1/chat/completions", json=asked, timeout=ASK_S)
+    return str(answer.raise_for_status().json()["choices"][0]["message"]["content"])
+
+
+def _installation(chosen: LabelledSet, state: Path, endpoints: Endpoints) -> Installation:
+    """Every topic that the set names becomes an input, in the format that it says."""
+    inputs = {
+        recording.topic: {
+            "topic": f"{chosen.handle}.{recording.topic}",
+            "signal": TOPICS.get(recording.topic, "log"),
+            "format": recording.format,
+        }
+        for recording in (*(Recording(file="", topic=topic) for topic in TOPICS), *chosen.inputs)
+    }
+    extra = {"FRESHET_KAFKA__INPUTS": json.dumps(list(inputs.values()))}
+    return Installation(name=chosen.handle, state=state.resolve(), endpoints=endpoints, extra=extra)
+
+
+def _ends_of(installation: Installation) -> Callable[[], dict[tuple[str, int], int]]:
+    inputs = json.loads(installation.extra["FRESHET_KAFKA__INPUTS"])
+    kafka = Kafka(
+        bootstrap_servers=installation.endpoints.kafka, inputs=tuple(InputSettings.model_validate(i) for i in inputs)
+    )
+    reader = LagReader(kafka)
+    return lambda: reader.ends() or {("kafka does not answer", 0): 1}
+
+
+def _ready(installation: Installation, parts: tuple[str, ...]) -> bool:
+    said = httpx.get(f"{installation.api_url}/readyz", timeout=10).json().get("parts", {})
+    return all(said.get(part) == "ok" for part in parts)
+
+
+def _without_vector(installation: Installation) -> int:
+    client = connect(OpenSearch.model_validate({"url": installation.endpoints.opensearch}))
+    missing = {"query": {"bool": {"must_not": {"exists": {"field": "vector"}}}}}
+    try:
+        return int(client.count(index=f"{installation.name}-patterns*", body=missing)["count"])
+    finally:
+        client.close()
+
+
+def clear(installation: Installation) -> None:
+    """Stop and remove everything of it. A static member stays in its group until its session ends."""
+    installation.stop()
+    deadline = time.monotonic() + LEFT_S
+    while True:
+        try:
+            installation.remove()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
