@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from api import logs, show
+from api import show
 from api.ask import ApiClient, url_of
 from api.serve import serve as serve_api
+from processors import logs
 from schemas.errors import FreshetError
 from schemas.settings import Settings
 

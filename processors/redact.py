@@ -21,7 +21,7 @@ from schemas.settings import Redaction
 
 REDACTION_VERSION: Final = 1
 
-_MAX_PASSES: Final = 4  # a placeholder may end a word in front of another secret; each pass sees what the last left
+_MAX_PASSES: Final = 24  # a placeholder may end a word in front of another secret; each pass sees what the last left
 _KEY_BODY_LENGTHS: Final = range(60, 80)  # one line of a PEM body that came as a message of its own
 
 Check = Callable[[re.Match[str]], bool]

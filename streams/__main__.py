@@ -9,13 +9,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from processors.logs import without_credentials
 from schemas.errors import FreshetError
 from schemas.records import Format
 from schemas.settings import Settings
 from streams import topics, worker
 from streams.doctor import examine
 from streams.expire import Shelf, expired
-from streams.logs import without_credentials
 from streams.recording import Place
 from streams.send import Options, report, send
 

@@ -13,11 +13,11 @@ from cag.registry import address, registry_client, translated
 from cag.store import RunbookStore, redis_address
 from processors.embed import make_embedder
 from processors.index import OpenSearchIndex, connect
+from processors.logs import without_credentials
 from schemas.documents import Names
 from schemas.errors import FreshetError
 from schemas.settings import Settings
 from streams import topics
-from streams.logs import without_credentials
 
 OLDEST_OPENSEARCH: Final = (2, 19)  # the first with rank fusion in search pipelines
 PLUGINS: Final = ("opensearch-knn", "opensearch-neural-search")

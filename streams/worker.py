@@ -15,11 +15,12 @@ import faust
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
+from processors import logs
 from processors.pipeline import Pipeline
 from processors.sink import Sink
 from schemas.errors import FreshetError, SinkUnavailable, StartupError
 from schemas.settings import Settings
-from streams import logs, topics
+from streams import topics
 from streams.app import App, Step, make_app
 from streams.dead_letters import LetterProducer, RejectShare
 from streams.exits import Exit, leave

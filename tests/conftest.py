@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
+from hypothesis import settings
 
 from deploy.local import services
 from deploy.local.services import Endpoints
@@ -15,6 +17,13 @@ SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--stack", help="use the services of this state directory (.local) instead of starting new ones")
+
+
+# The same examples on every run in CI: what fails there fails here. A developer's run explores.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") == "true" else "dev")
+structlog.configure(processors=[structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)])
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -29,14 +38,19 @@ def _scrubbed_environment() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def endpoints(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The state directory of the services: ours, or the one that was given."""
+    given = request.config.getoption("--stack")
+    return Path(given) if given else tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="session")
+def endpoints(request: pytest.FixtureRequest, state: Path) -> Iterator[Endpoints]:
     """Real Kafka, OpenSearch, Redis and registry; they stop with this process, however it ends."""
     cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "freshet"
-    given = request.config.getoption("--stack")
-    if given:
-        yield services.up(Path(given), cache)
+    if request.config.getoption("--stack"):
+        yield services.up(state, cache)
         return
-    state = tmp_path_factory.mktemp("stack")
     try:
         yield services.up(state, cache, until_pid=os.getpid())
     finally:

@@ -4,7 +4,7 @@ import logging
 
 import pytest
 
-from streams.logs import Seldom, without_credentials
+from processors.logs import Seldom, without_credentials
 
 
 @pytest.mark.parametrize(

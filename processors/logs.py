@@ -1,4 +1,4 @@
-"""Logging of the worker and its commands: readable on a terminal, JSON lines otherwise. Always to standard error."""
+"""Logging of every process: readable on a terminal, JSON lines otherwise. Always to standard error."""
 
 import logging
 import re
@@ -11,6 +11,7 @@ import structlog
 
 QUIET: Final = {
     **dict.fromkeys(("faust", "mode", "aiokafka", "asyncio", "httpx", "httpx2"), logging.WARNING),
+    "uvicorn.access": logging.WARNING,
     **dict.fromkeys(("opensearch", "urllib3"), logging.ERROR),  # the sink says what an answer meant
 }
 REMEMBERED: Final = 1_000
@@ -62,7 +63,7 @@ def configure(level: str) -> None:
     last: list[Any] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         *(
-            [structlog.dev.ConsoleRenderer()]
+            [structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)]  # never local variables
             if terminal
             else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         ),
@@ -71,5 +72,11 @@ def configure(level: str) -> None:
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))
     handler.addFilter(Seldom(time.monotonic))
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    logging.getLogger("uvicorn.error").addFilter(_not_told_yet)
     for name, least in QUIET.items():
         logging.getLogger(name).setLevel(max(least, logging.getLevelName(level)))
+
+
+def _not_told_yet(record: logging.LogRecord) -> bool:
+    """The API has logged a defect with its request id; the server would repeat it without."""
+    return not record.getMessage().startswith("Exception in ASGI application")
