@@ -9,6 +9,7 @@ from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as SearchConnectionError
 from opensearchpy.exceptions import NotFoundError, TransportError
 
+from processors.index import client_options
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import OpenSearch as OpenSearchSettings
 
@@ -19,15 +20,8 @@ class IndexReader:
     """Asynchronous searches over one installation. Nothing is sent before the first call."""
 
     def __init__(self, settings: OpenSearchSettings) -> None:
-        options: Json = {}
-        if settings.username:
-            options["http_auth"] = (settings.username, settings.password.get_secret_value())
-        if settings.ca_file:
-            options["ca_certs"] = str(settings.ca_file)
-        if settings.url.scheme == "https":
-            options |= {"verify_certs": settings.verify_certs, "ssl_show_warn": False}
-        self._url = str(settings.url)
-        self._client = AsyncOpenSearch(self._url, max_retries=0, timeout=settings.timeout_s, **options)
+        self._address = settings.address
+        self._client = AsyncOpenSearch(**client_options(settings))
 
     async def close(self) -> None:
         await self._client.close()
@@ -47,7 +41,7 @@ class IndexReader:
             health = await self._call("GET", "/_cluster/health", None)
         except (SinkUnavailable, SinkMisconfigured) as error:
             return str(error)
-        return "ok" if health.get("status") != "red" else f"OpenSearch at {self._url} has unassigned primary shards"
+        return "ok" if health.get("status") != "red" else f"OpenSearch at {self._address} has unassigned primary shards"
 
     async def _call(self, method: str, path: str, body: bytes | None) -> Json:
         headers = {"content-type": "application/json"}
@@ -55,13 +49,13 @@ class IndexReader:
             answer = await self._client.transport.perform_request(method, path, body=body, headers=headers)
         except SearchConnectionError as error:
             kind = type(error).__name__
-            raise SinkUnavailable(f"OpenSearch at {self._url} does not answer ({kind})") from None
+            raise SinkUnavailable(f"OpenSearch at {self._address} does not answer ({kind})") from None
         except NotFoundError:
             return {"hits": {"hits": []}, "aggregations": {}}
         except TransportError as error:
             if error.status_code in (400, 401, 403):
                 raise SinkMisconfigured(
-                    f"OpenSearch at {self._url} refused a search: {error.status_code} {str(error.info)[:500]}"
+                    f"OpenSearch at {self._address} refused a search: {error.status_code} {str(error.info)[:500]}"
                 ) from None
-            raise SinkUnavailable(f"OpenSearch at {self._url} answered {error.status_code}") from None
+            raise SinkUnavailable(f"OpenSearch at {self._address} answered {error.status_code}") from None
         return dict(answer)

@@ -58,16 +58,21 @@ class Index(Protocol):
         """One bulk request: an outcome per write in order; None when the answer does not match the question."""
 
 
-def connect(settings: OpenSearchSettings) -> OpenSearch:
-    """A client that does not retry by itself; nothing is sent yet."""
-    options: dict[str, Any] = {}
+def client_options(settings: OpenSearchSettings) -> dict[str, Any]:
+    """How to connect, for the blocking and for the asynchronous client: they never retry by themselves."""
+    options: dict[str, Any] = {"hosts": str(settings.url), "max_retries": 0, "timeout": settings.timeout_s}
     if settings.username:
         options["http_auth"] = (settings.username, settings.password.get_secret_value())
     if settings.ca_file:
         options["ca_certs"] = str(settings.ca_file)
     if settings.url.scheme == "https":
         options |= {"verify_certs": settings.verify_certs, "ssl_show_warn": False}
-    return OpenSearch(str(settings.url), max_retries=0, timeout=settings.timeout_s, pool_maxsize=4, **options)
+    return options
+
+
+def connect(settings: OpenSearchSettings) -> OpenSearch:
+    """A blocking client; nothing is sent yet."""
+    return OpenSearch(**client_options(settings), pool_maxsize=4)
 
 
 class OpenSearchIndex:
@@ -198,16 +203,16 @@ class OpenSearchIndex:
             )  # fmt: skip
         except SearchConnectionError as error:
             raise SinkUnavailable(
-                f"OpenSearch at {self._settings.url} does not answer ({type(error).__name__})"
+                f"OpenSearch at {self._settings.address} does not answer ({type(error).__name__})"
             ) from None
         except TransportError as error:
             status = error.status_code if isinstance(error.status_code, int) else 0
             reason = str(error.error)
             if status in (401, 403):
-                raise SinkMisconfigured(f"OpenSearch at {self._settings.url} refuses our user: {status}") from None
+                raise SinkMisconfigured(f"OpenSearch at {self._settings.address} refuses our user: {status}") from None
             if status in (400, 404, 413):
                 raise _Refused(status, f"{reason} {str(error.info)[:300]}") from None
-            raise SinkUnavailable(f"OpenSearch at {self._settings.url} answered {status} {reason[:200]}") from None
+            raise SinkUnavailable(f"OpenSearch at {self._settings.address} answered {status} {reason[:200]}") from None
 
 
 class _Refused(SinkMisconfigured):

@@ -25,7 +25,7 @@ class Sink:
     def __init__(
         self, settings: Settings, index: OpenSearchIndex, embedder: Embedder, parts: Mapping[str, str]
     ) -> None:
-        self._index, self._parts, self._url = index, dict(parts), str(settings.opensearch.url)
+        self._index, self._parts, self._url = index, dict(parts), settings.opensearch.address
         self._writer = Writer(index, bulk_bytes=settings.worker.bulk_bytes, cached_slices=settings.worker.cached_slices)
         self._vectorizer = Vectorizer(index, embedder)
         self._lock = Lock()

@@ -86,6 +86,11 @@ class OpenSearch(_Section):
     refresh_interval_s: Seconds = Field(1.0, description="how soon a write is searchable")
     timeout_s: Seconds = 30.0
 
+    @property
+    def address(self) -> str:
+        """The URL for people: without user and password, which may stand in it."""
+        return f"{self.url.scheme}://{self.url.host}:{self.url.port}"
+
 
 class Redis(_Section):
     url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// (TLS)")
