@@ -90,86 +90,87 @@ _COUNTED: Final = {"count": {"type": "long"}, "slices": _STORED}
 _SPAN: Final = {"first_ms": _MS, "last_ms": _MS, "clamped": {"type": "boolean"}}
 
 
+_FIELDS: Final[dict[str, dict[str, Any]]] = {
+    "patterns": {
+        **_WHO,
+        **_SEVERITY,
+        "pattern_id": _KEYWORD,
+        "template": _TEXT,
+        "template_hash": _KEYWORD,
+        "search_text": _TEXT,
+    },
+    "occurrences": {
+        **_WHO,
+        **_SEVERITY,
+        **_COUNTED,
+        **_SPAN,
+        "pattern_id": _KEYWORD,
+        "minute_ms": _MS,
+        "exemplars": _STORED,
+        "identifiers": _KEYWORD,
+    },
+    "events": {
+        **_WHO,
+        **_SPAN,
+        "uid": _KEYWORD,
+        "object_kind": _KEYWORD,
+        "object_name": _KEYWORD,
+        "reason": _KEYWORD,
+        "warning": {"type": "boolean"},
+        "component": _KEYWORD,
+        "message": _TEXT,
+        "search_text": _TEXT,
+        "count": {"type": "long"},
+        "observations": _STORED,
+        "latest": _STORED,
+    },
+    "alerts": {
+        **_WHO,
+        **_SPAN,
+        "severity_number": {"type": "byte"},
+        "fingerprint": _KEYWORD,
+        "name": _KEYWORD,
+        "runbook_url": _KEYWORD,
+        "search_text": _TEXT,
+        "labels": {"type": "flat_object"},
+        "annotations": _STORED,
+        "observations": _STORED,
+        "latest": _STORED,
+    },
+    "series": {
+        **_WHO,
+        **_SPAN,
+        "series_id": _KEYWORD,
+        "hour_ms": _MS,
+        "name": _KEYWORD,
+        "search_text": _TEXT,
+        "labels": {"type": "flat_object"},
+        "unit": _KEYWORD,
+        "monotonic": {"type": "boolean"},
+        "points": _STORED,
+    },
+    "tallies": {**_COUNTED, **_SPAN, "rule": _KEYWORD, "topic": _KEYWORD, "minute_ms": _MS},
+    "watermarks": {
+        **_WHO,
+        "level": _KEYWORD,  # partition | source
+        "topic": _KEYWORD,
+        "topic_id": _KEYWORD,
+        "partition": {"type": "integer"},
+        "offset": {"type": "long"},
+        "newest_ms": _MS,
+        "searchable_ms": _MS,
+    },
+    "meta": {"generation": _KEYWORD, "parts": _STORED, "created_ms": _MS},
+}
+
+
 def mappings(kind: str, *, dimensions: int, knn_engine: str) -> dict[str, Any]:
-    """The properties of one kind of document."""
-    properties: dict[str, dict[str, Any]] = {
-        "patterns": {
-            **_WHO,
-            **_SEVERITY,
-            "pattern_id": _KEYWORD,
-            "template": _TEXT,
-            "template_hash": _KEYWORD,
-            "search_text": _TEXT,
-            "vector": {
-                "type": "knn_vector",
-                "dimension": dimensions,
-                "method": {"name": "hnsw", "space_type": "innerproduct", "engine": knn_engine},
-            },
-        },
-        "occurrences": {
-            **_WHO,
-            **_SEVERITY,
-            **_COUNTED,
-            **_SPAN,
-            "pattern_id": _KEYWORD,
-            "minute_ms": _MS,
-            "exemplars": _STORED,
-            "identifiers": _KEYWORD,
-        },
-        "events": {
-            **_WHO,
-            **_SPAN,
-            "uid": _KEYWORD,
-            "object_kind": _KEYWORD,
-            "object_name": _KEYWORD,
-            "reason": _KEYWORD,
-            "warning": {"type": "boolean"},
-            "component": _KEYWORD,
-            "message": _TEXT,
-            "search_text": _TEXT,
-            "count": {"type": "long"},
-            "observations": _STORED,
-            "latest": _STORED,
-        },
-        "alerts": {
-            **_WHO,
-            **_SPAN,
-            "severity_number": {"type": "byte"},
-            "fingerprint": _KEYWORD,
-            "name": _KEYWORD,
-            "runbook_url": _KEYWORD,
-            "search_text": _TEXT,
-            "labels": {"type": "flat_object"},
-            "annotations": _STORED,
-            "observations": _STORED,
-            "latest": _STORED,
-        },
-        "series": {
-            **_WHO,
-            **_SPAN,
-            "series_id": _KEYWORD,
-            "hour_ms": _MS,
-            "name": _KEYWORD,
-            "search_text": _TEXT,
-            "labels": {"type": "flat_object"},
-            "unit": _KEYWORD,
-            "monotonic": {"type": "boolean"},
-            "points": _STORED,
-        },
-        "tallies": {**_COUNTED, **_SPAN, "rule": _KEYWORD, "topic": _KEYWORD, "minute_ms": _MS},
-        "watermarks": {
-            **_WHO,
-            "level": _KEYWORD,  # partition | source
-            "topic": _KEYWORD,
-            "topic_id": _KEYWORD,
-            "partition": {"type": "integer"},
-            "offset": {"type": "long"},
-            "newest_ms": _MS,
-            "searchable_ms": _MS,
-        },
-        "meta": {"generation": _KEYWORD, "parts": _STORED, "created_ms": _MS},
-    }
-    return {"dynamic": "strict", "properties": properties[kind]}
+    """What OpenSearch is told about one kind of document; unknown fields are refused."""
+    fields = dict(_FIELDS[kind])
+    if kind == "patterns":
+        graph = {"name": "hnsw", "space_type": "innerproduct", "engine": knn_engine}
+        fields["vector"] = {"type": "knn_vector", "dimension": dimensions, "method": graph}
+    return {"dynamic": "strict", "properties": fields}
 
 
 def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float, pipeline: str) -> dict[str, Any]:
