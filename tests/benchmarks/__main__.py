@@ -1,65 +1,19 @@
 """`python -m tests.benchmarks [freshness|rate]`: a table for people, then one JSON line for scripts, for each."""
 
 import json
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from confluent_kafka import KafkaError, KafkaException
 from rich.console import Console
 
-from deploy.installation import Installation
-from deploy.local import services
-from deploy.local.services import Endpoints
-from deploy.shop.topology import CLUSTER
 from schemas.errors import FreshetError
 from tests.benchmarks import corpus, freshness, rate
+from tests.benchmarks.installed import installed, stack
 from tests.benchmarks.machine import hardware
 
 NAMES = ("freshness", "rate")
 out = Console(highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def stack(state: Path, cache: Path) -> Iterator[Endpoints]:
-    """The services of this state directory; those that were found running stay."""
-    found_running = any(service.state == "running" for service in services.status(state))
-    try:
-        yield services.up(state, cache)
-    finally:
-        if not found_running:
-            services.down(state)
-
-
-@contextmanager
-def installed(name: str, state: Path, endpoints: Endpoints, partitions: int) -> Iterator[Installation]:
-    """An installation of our own with empty topics; nothing of it is left behind."""
-    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
-    installation.extra["FRESHET_KAFKA__PARTITIONS"] = str(partitions)
-    try:
-        clear(installation)
-        installation.run("streams", "topics", "create")
-        yield installation
-    finally:
-        clear(installation)
-
-
-def clear(installation: Installation) -> None:
-    """Stop and delete everything of this name."""
-    installation.stop()
-    deadline = time.monotonic() + 30
-    while True:
-        try:
-            installation.remove()
-        except KafkaException as error:  # a static member that has left stays in its group until its session ends
-            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-        else:
-            return
 
 
 def main(

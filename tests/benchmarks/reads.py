@@ -1,4 +1,4 @@
-"""What can be found in the index, asked as a search client would; nothing here refreshes."""
+"""What can be found in the index, asked as a search client would."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -37,6 +37,11 @@ class Reads:
 
     def close(self) -> None:
         self._client.close()
+
+    def refreshed(self) -> "Reads":
+        """Make everything searchable that is durable; never while freshness is measured."""
+        self._client.indices.refresh(index=f"{self._prefix}-*")
+        return self
 
     def counted(self) -> int:
         """Records that can be found: the sum over all occurrences."""

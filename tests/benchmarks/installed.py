@@ -1,0 +1,54 @@
+"""Services and an installation for one run; what was started and made for it is gone afterwards."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from confluent_kafka import KafkaError, KafkaException
+
+from deploy.installation import Installation
+from deploy.local import services
+from deploy.local.services import Endpoints
+from deploy.shop.topology import CLUSTER
+
+SESSION_END_S = 30.0
+
+
+@contextmanager
+def stack(state: Path, cache: Path) -> Iterator[Endpoints]:
+    """The services of this state directory; those that were found running stay."""
+    found_running = any(service.state == "running" for service in services.status(state))
+    try:
+        yield services.up(state, cache)
+    finally:
+        if not found_running:
+            services.down(state)
+
+
+@contextmanager
+def installed(name: str, state: Path, endpoints: Endpoints, partitions: int) -> Iterator[Installation]:
+    """An installation of our own with empty topics; nothing of it is left behind."""
+    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
+    installation.extra["FRESHET_KAFKA__PARTITIONS"] = str(partitions)
+    try:
+        clear(installation)
+        installation.run("streams", "topics", "create")
+        yield installation
+    finally:
+        clear(installation)
+
+
+def clear(installation: Installation) -> None:
+    """Stop and delete everything of this name."""
+    installation.stop()
+    deadline = time.monotonic() + SESSION_END_S
+    while True:
+        try:
+            installation.remove()
+        except KafkaException as error:  # a static member that has left stays in its group until its session ends
+            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
