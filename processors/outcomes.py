@@ -3,6 +3,7 @@
 Pause (credentials, configuration), dead letter (bad data) and retry (overload) are three words, never confused.
 """
 
+import re
 from enum import StrEnum
 from typing import Any, Final
 
@@ -18,7 +19,12 @@ class Verdict(StrEnum):
 
 
 _OVERLOAD: Final = {429, 500, 502, 503, 504}
-_CLUSTER_FULL: Final = ("validation_exception", "maximum shards open", "maximum normal shards open")
+# Refusals that are about the cluster, not the document. Read at the beginning of the reason only: further in, it may
+# quote the document, and a log line must not be able to say "the cluster is full".
+_NOT_THE_DOCUMENT: Final = re.compile(
+    r"cluster_block_exception|index_closed_exception|validation_exception"
+    r"|illegal_argument_exception: (?:Validation Failed: \d+: )?this action would add \["  # ShardLimitValidator
+)
 
 
 def classify(*, create: bool, status: int, reason: str = "") -> Verdict:
@@ -28,13 +34,13 @@ def classify(*, create: bool, status: int, reason: str = "") -> Verdict:
     if status == 409:
         return Verdict.DONE if create else Verdict.RACE
     if status == 404:
-        return Verdict.CREATE_INDEX if "index_not_found" in reason else Verdict.RETRY
+        return Verdict.CREATE_INDEX if reason.startswith("index_not_found_exception") else Verdict.RETRY
     if status == 413:
         return Verdict.SPLIT
-    if status in (401, 403):
+    if status in (401, 403) or (status in (400, 429) and _NOT_THE_DOCUMENT.match(reason)):
         return Verdict.PAUSE
     if status == 400:
-        return Verdict.PAUSE if any(sign in reason for sign in _CLUSTER_FULL) else Verdict.REJECT
+        return Verdict.REJECT
     return Verdict.RETRY if status in _OVERLOAD or status >= 500 else Verdict.PAUSE
 
 
