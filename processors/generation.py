@@ -9,7 +9,7 @@ from processors.template import TEMPLATE_VERSION
 from schemas.documents import MERGE_SCRIPT_VERSION, Names, digest
 from schemas.settings import Settings
 
-SHAPE_VERSION: Final = 1  # of `shape.py`: which fields an id is made of
+SHAPE_VERSION: Final = 2  # of `shape.py`: which fields an id is made of
 
 
 def generation_parts(settings: Settings) -> dict[str, str]:

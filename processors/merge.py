@@ -12,7 +12,7 @@ Each part is commutative, associative and idempotent, hence so is the whole. `me
 OpenSearch; a contract test holds the two together.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from typing import Any, Final
 
@@ -38,7 +38,7 @@ def join(stored: Mapping[str, Any], delta: Mapping[str, Any]) -> Json:
         document["exemplars"] = _exemplars(document.get("exemplars") or [], delta["exemplars"], delta["exemplar_limit"])
     if "identifiers" in delta:
         found = {*(document.get("identifiers") or ()), *delta["identifiers"]}
-        document["identifiers"] = sorted(found, key=lambda i: (java_hash(i), i))[: delta["identifier_limit"]]
+        document["identifiers"] = smallest(found, delta["identifier_limit"])
     if "items" in delta:
         field = delta["items"]["field"]
         document[field] = _items(document.get(field) or {}, delta["items"]["values"], delta["items"]["limit"])
@@ -74,9 +74,15 @@ def _item(mine: Json, theirs: Json) -> Json:
     return {**won, "lo": min(mine["lo"], theirs["lo"]), "hi": max(mine["hi"], theirs["hi"])}
 
 
+def smallest(identifiers: Iterable[str], limit: int) -> list[str]:
+    """The `limit` smallest by hash: a sample that does not depend on the order of arrival."""
+    return sorted(identifiers, key=lambda i: (java_hash(i), i))[:limit]
+
+
 def java_hash(text: str) -> int:
     """java.lang.String.hashCode for ASCII text: s[0]*31^(n-1) + ... + s[n-1], as a signed 32-bit number."""
     value = 0
     for character in text.encode("ascii"):
-        value = (31 * value + character) & 0xFFFFFFFF
+        value = 31 * value + character  # identifiers are short: cut to 32 bits once, at the end
+    value &= 0xFFFFFFFF
     return value - (1 << 32) if value >= 1 << 31 else value

@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from processors import shape
 from processors.decode import decode
+from processors.decode.timestamps import LATEST_S
 from processors.fold import Fold
 from processors.redact import Redactor
 from schemas.dead_letters import DeadLetter
@@ -29,8 +30,8 @@ class Placed(NamedTuple):
 
 
 def place(time_ms: int | None, kafka_ms: int) -> Placed:
-    """Event time, else Kafka's; never the clock, so that a replay lands in the same minute."""
-    if time_ms is None or time_ms > kafka_ms:
+    """Event time, else Kafka's; never the clock, so that a replay lands in the same minute. Kafka's 0 means none."""
+    if time_ms is None or time_ms > kafka_ms > 0:
         return Placed(kafka_ms, True)
     return Placed(time_ms, False)
 
@@ -59,8 +60,11 @@ class Pipeline:
 
     def run(self, message: Message, fold: Fold) -> list[DeadLetter]:
         """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input."""
-        letters = []
+        letters: list[DeadLetter] = []
         fold.messages.append(message)
+        if message.timestamp_ms >= LATEST_S * 1000:  # no calendar would hold what is placed by it
+            fold.note(message.at(0), None, 0)
+            return [DeadLetter(message=message, index=0, reason="Kafka timestamp after the year 2200", stage="decode")]
         for index, item in enumerate(decode(message, self.inputs[message.topic])):
             at = message.at(index)
             if isinstance(item, Rejected):
@@ -68,18 +72,19 @@ class Pipeline:
                 fold.note(at, None, message.timestamp_ms)
                 continue
             if isinstance(item, Filtered):
-                shape.tally(fold, at, item.rule, Placed(message.timestamp_ms, False))
+                shape.tally(fold, at, item.rule, message.timestamp_ms)
                 continue
             placed = place(item.time_ms, message.timestamp_ms)
             # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
-            if placed.time_ms < message.timestamp_ms - self.retention_days[type(item)] * DAY_MS:
-                shape.tally(fold, at, TOO_OLD, placed)
+            oldest_ms = message.timestamp_ms - self.retention_days[type(item)] * DAY_MS
+            if placed.time_ms < oldest_ms:
+                shape.tally(fold, at, TOO_OLD, message.timestamp_ms)
             elif isinstance(item, LogRecord):
                 shape.log(fold, at, item, placed, self.redact, self.max_body_chars)
             elif isinstance(item, MetricSample):
                 shape.metric(fold, at, item, placed, self.redact)
             elif isinstance(item, KubernetesEvent):
-                shape.event(fold, at, item, placed, self.redact)
+                shape.event(fold, at, item, placed, self.redact, oldest_ms)
             else:
-                shape.alert(fold, at, item, placed, self.redact)
+                shape.alert(fold, at, item, placed, self.redact, oldest_ms)
         return letters

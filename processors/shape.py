@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
-from processors.fold import OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
+from processors.fold import IDENTIFIERS, OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
+from processors.merge import smallest
 from processors.template import template
 from schemas.documents import Target, day_of, digest, hour_of, minute_of
 from schemas.records import (
@@ -21,9 +22,11 @@ from schemas.records import (
 
 EXEMPLAR_CHARS: Final = 2_000
 CUT_MARK: Final = " <cut>"
+CUT_MARGIN: Final = 4_096  # redacted beyond the cut, so that half a secret before it is seen for what it is
 # What people paste into a question: trace ids, request ids, error codes such as ORA-00942 or E1234.
-_IDENTIFIER: Final = re.compile(
-    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b"
+IDENTIFIER: Final = re.compile(
+    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b",
+    re.ASCII,
 )
 Redact = Callable[[str], str]
 
@@ -47,10 +50,8 @@ def pattern_id(cluster: str, namespace: str, workload: str, band: str, text: str
 def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], redact: Redact, limit: int) -> None:
     """A pattern (what was said, once) and an occurrence (how often, by whom, in which minute)."""
     time_ms, clamped = when
-    body, attributes, resource = record.body, record.attributes, record.resource
-    if len(body) > limit:
-        body = body[:limit] + CUT_MARK
-    text = redact(body)
+    attributes, resource = record.attributes, record.resource
+    text = _cut(redact(record.body[: limit + CUT_MARGIN]), limit)
     shown, band = template(text), severity_band(record.severity)
     day, minute = day_of(time_ms), minute_of(time_ms)
     identity = pattern_id(resource.cluster, resource.namespace, resource.workload, band, shown)
@@ -67,23 +68,29 @@ def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], 
             "search_text": f"{resource.namespace} {resource.workload} {shown}",
         }
     entity = resource.entity
-    target = Target("occurrences", day, digest(identity, entity, str(minute)))
+    target = Target("occurrences", day, digest(identity, entity, resource.node, str(minute)))
     change = fold.change(
         target,
         lambda: {
             **who(resource),
             "severity": band,
-            "severity_number": record.severity,
+            # The lowest of the band, which the id holds: with the record's own, the first to come would decide.
+            "severity_number": record.severity - (record.severity - 1) % 4 if record.severity > 0 else 0,
             "pattern_id": identity,
             "minute_ms": minute,
         },
         counted=True,
     )
     change.add(at, time_ms, clamped=clamped)
-    _exemplar(change, at, time_ms, text[:EXEMPLAR_CHARS])
-    if len(change.identifiers) < PRUNE_AT:
-        change.identifiers.update(_identifiers(text, attributes))
+    _exemplar(change, at, time_ms, _cut(text, EXEMPLAR_CHARS))
+    change.identifiers.update(_identifiers(text, attributes))
+    if len(change.identifiers) > PRUNE_AT:
+        change.identifiers = set(smallest(change.identifiers, IDENTIFIERS))
     fold.note(at, resource, time_ms)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[:limit] + CUT_MARK
 
 
 def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, bool], redact: Redact) -> None:
@@ -120,14 +127,16 @@ def _wider(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
     return {**won, "lo": min(one["lo"], two["lo"]), "hi": max(one["hi"], two["hi"])}
 
 
-def event(fold: Fold, at: Coordinates, record: KubernetesEvent, when: tuple[int, bool], redact: Redact) -> None:
+def event(
+    fold: Fold, at: Coordinates, record: KubernetesEvent, when: tuple[int, bool], redact: Redact, oldest_ms: int
+) -> None:
     """One document per uid, placed by when it was first seen; observations are a set, the count never goes back."""
     time_ms, clamped = when
     resource = record.resource
     first_ms = min(record.first_ms, time_ms) if record.first_ms is not None else time_ms
     message = redact(record.message)[:EXEMPLAR_CHARS]
     change = fold.change(
-        Target("events", day_of(first_ms), digest(Signal.EVENT, resource.cluster, record.uid)),
+        Target("events", _home(first_ms, time_ms, oldest_ms), digest(Signal.EVENT, resource.cluster, record.uid)),
         lambda: {
             **who(resource),
             "uid": record.uid,
@@ -151,15 +160,16 @@ def event(fold: Fold, at: Coordinates, record: KubernetesEvent, when: tuple[int,
     _tally_state(fold, at, Signal.EVENT, time_ms, resource)
 
 
-def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], redact: Redact) -> None:
+def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], redact: Redact, oldest_ms: int) -> None:
     """One document per fingerprint and start; observations tell when it fired and when it was resolved."""
     time_ms, clamped = when
     resource = record.resource
     starts_ms = min(record.starts_ms, time_ms)
     labels = {name: redact(value) for name, value in record.labels.items()}
     annotations = {name: redact(value)[:EXEMPLAR_CHARS] for name, value in record.annotations.items()}
+    identity = digest(Signal.ALERT, resource.cluster, record.fingerprint, str(starts_ms))
     change = fold.change(
-        Target("alerts", day_of(starts_ms), digest(Signal.ALERT, resource.cluster, record.fingerprint, str(starts_ms))),
+        Target("alerts", _home(starts_ms, time_ms, oldest_ms), identity),
         lambda: {
             **who(resource),
             "fingerprint": record.fingerprint,
@@ -186,10 +196,18 @@ def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], re
     _tally_state(fold, at, Signal.ALERT, time_ms, resource)
 
 
-def tally(fold: Fold, at: Coordinates, rule: str, when: tuple[int, bool]) -> None:
-    """Count a record that a named rule drops, so that conservation can be proved."""
-    _tally(fold, at, f"filtered:{rule}", when[0])
-    fold.note(at, None, when[0])
+def _home(born_ms: int, seen_ms: int, oldest_ms: int) -> str:
+    """The day that a lasting thing is kept under: its first, unless retention has removed that; then the day seen.
+
+    Otherwise what has lasted for a year, or claims to, would make an index for a day that nobody keeps.
+    """
+    return day_of(born_ms if born_ms >= oldest_ms else seen_ms)
+
+
+def tally(fold: Fold, at: Coordinates, rule: str, kafka_ms: int) -> None:
+    """Count a record that a named rule drops, under its Kafka time, so that conservation can be proved."""
+    _tally(fold, at, f"filtered:{rule}", kafka_ms)
+    fold.note(at, None, kafka_ms)
 
 
 def _tally_state(fold: Fold, at: Coordinates, signal: Signal, time_ms: int, resource: Resource) -> None:
@@ -228,6 +246,6 @@ def _latest(change: Change, order: str, values: Mapping[str, Any]) -> None:
 
 
 def _identifiers(text: str, attributes: Mapping[str, str]) -> list[str]:
-    found = _IDENTIFIER.findall(text)
+    found = IDENTIFIER.findall(text)
     trace = attributes.get("trace_id")
-    return [*found, trace] if trace and trace.isascii() else found
+    return [*found, trace] if trace and IDENTIFIER.fullmatch(trace) else found
