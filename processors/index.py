@@ -10,7 +10,7 @@ from typing import Any, Final, Protocol
 import orjson
 from opensearchpy import OpenSearch
 from opensearchpy.exceptions import ConnectionError as SearchConnectionError
-from opensearchpy.exceptions import TransportError
+from opensearchpy.exceptions import SerializationError, TransportError
 
 from processors.fold import Slice
 from processors.merge import MERGE_SOURCE, join
@@ -115,8 +115,8 @@ class OpenSearchIndex:
             try:
                 self._call("PUT", f"/{name}")
             except _Refused as refused:
-                if EXISTS not in refused.reason:
-                    raise SinkMisconfigured(f"OpenSearch refused to create index {name}: {refused.reason}") from None
+                if refused.kind != EXISTS:
+                    raise SinkMisconfigured(f"OpenSearch refused to create index {name}: {refused}") from None
             self._known.add(name)
 
     def forget_days(self) -> None:
@@ -126,18 +126,31 @@ class OpenSearchIndex:
     def slices(self, targets: Sequence[Target]) -> dict[Target, dict[str, Slice]]:
         docs = [{"_index": self.names.index(t), "_id": t.id, "_source": ["slices"]} for t in targets]
         answer = self._call("POST", "/_mget", {"docs": docs})
+        read = answer.get("docs") if isinstance(answer, dict) else None
+        asked = [(doc["_index"], doc["_id"]) for doc in docs]
+        if not isinstance(read, list) or [_place(doc) for doc in read] != asked:
+            raise SinkUnavailable(
+                f"OpenSearch at {self._settings.address} answered a read with something else than was asked"
+            )
         found = {}
-        for target, doc in zip(targets, answer["docs"], strict=True):
+        for target, doc in zip(targets, read, strict=True):
             if doc.get("found"):
                 stored = doc["_source"].get("slices") or {}
                 found[target] = {key: Slice(mark, records) for key, (mark, records) in stored.items()}
-            elif "error" in doc and "index_not_found" not in str(doc["error"]):
-                raise SinkUnavailable(f"OpenSearch could not read {doc['_index']}: {str(doc['error'])[:200]}")
+            elif "error" in doc and doc["error"].get("type") != "index_not_found_exception":
+                raise SinkUnavailable(f"OpenSearch could not read {doc['_index']}: {doc['error'].get('type')}")
         return found
 
     def bulk(self, writes: Sequence[Write]) -> list[ItemOutcome] | None:
         body = b"".join(self.encode(write) for write in writes)
-        answer = self._call("POST", "/_bulk", body)
+        try:
+            answer = self._call("POST", "/_bulk", body)
+        except _Refused as refused:
+            # Too large, or one item that cannot even be parsed: halving finds it. A 400 without OpenSearch's own error
+            # comes from something in between and says nothing about the documents.
+            if refused.status == 413 or (refused.status == 400 and refused.kind):
+                return [ItemOutcome(413, refused.kind or "request too large")] * len(writes)
+            raise
         items = answer.get("items") if isinstance(answer, dict) else None
         if not isinstance(items, list) or len(items) != len(writes):
             return None
@@ -184,16 +197,21 @@ class OpenSearchIndex:
             place = {"update": {"_index": self.names.index(target), "_id": target.id}}
             lines.append(b"%b\n%b\n" % (orjson.dumps(place), orjson.dumps({"doc": {"vector": list(vector)}})))
         answer = self._call("POST", "/_bulk", b"".join(lines))
-        failed = [outcome[1] for item in answer["items"] if (outcome := item_outcome(item)) and outcome[1] >= 429]
-        if failed:
-            raise SinkUnavailable(f"OpenSearch did not take {len(failed)} vectors (status {failed[0]})")
+        read = [item_outcome(item) for item in answer.get("items", ())] if isinstance(answer, dict) else []
+        statuses = [outcome[1] if outcome else 503 for outcome in read] or [503]
+        if any(status >= 429 for status in statuses):
+            raise SinkUnavailable(f"OpenSearch at {self._settings.address} did not take vectors ({max(statuses)})")
+        if all(status in (400, 401, 403) for status in statuses):
+            raise SinkMisconfigured(
+                f"OpenSearch at {self._settings.address} refuses vectors ({statuses[0]}): their dimensions?"
+            )
 
     def request(self, method: str, path: str, body: Any = None) -> Any:
         """Any other call, with the same errors. Raises SinkMisconfigured where OpenSearch says that we are wrong."""
         try:
             return self._call(method, path, body)
         except _Refused as refused:
-            raise SinkMisconfigured(f"OpenSearch refused {method} {path}: {refused.reason}") from None
+            raise SinkMisconfigured(f"OpenSearch refused {method} {path}: {refused}") from None
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
         try:
@@ -205,20 +223,41 @@ class OpenSearchIndex:
             raise SinkUnavailable(
                 f"OpenSearch at {self._settings.address} does not answer ({type(error).__name__})"
             ) from None
+        except SerializationError:  # a proxy's page with status 200, or an answer that was cut off
+            raise SinkUnavailable(
+                f"OpenSearch at {self._settings.address} answered something that is not JSON"
+            ) from None
         except TransportError as error:
             status = error.status_code if isinstance(error.status_code, int) else 0
-            reason = str(error.error)
+            kind = kind_of(error)
             if status in (401, 403):
-                raise SinkMisconfigured(f"OpenSearch at {self._settings.address} refuses our user: {status}") from None
+                raise SinkMisconfigured(
+                    f"OpenSearch at {self._settings.address} refuses our user: {status} {kind}"
+                ) from None
             if status in (400, 404, 413):
-                raise _Refused(status, f"{reason} {str(error.info)[:300]}") from None
-            raise SinkUnavailable(f"OpenSearch at {self._settings.address} answered {status} {reason[:200]}") from None
+                # What is said about a bulk request may quote the documents.
+                raise _Refused(status, kind, "" if path == "/_bulk" else _told(error)) from None
+            raise SinkUnavailable(f"OpenSearch at {self._settings.address} answered {status} {kind}".rstrip()) from None
 
 
 class _Refused(SinkMisconfigured):
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(f"{status} {reason}")
-        self.status, self.reason = status, reason
+    def __init__(self, status: int, kind: str, told: str) -> None:
+        super().__init__(" ".join(filter(None, (str(status), kind, told))))
+        self.status, self.kind = status, kind
+
+
+def kind_of(error: TransportError) -> str:
+    """OpenSearch's own name for the error; empty when something in between answered."""
+    return error.error if isinstance(error.error, str) and error.error.replace("_", "").isalpha() else ""
+
+
+def _told(error: TransportError) -> str:
+    cause = error.info.get("error") if isinstance(error.info, dict) else None
+    return str(cause.get("reason"))[:300] if isinstance(cause, dict) else ""
+
+
+def _place(doc: object) -> tuple[object, object] | None:
+    return (doc.get("_index"), doc.get("_id")) if isinstance(doc, dict) else None
 
 
 @dataclass

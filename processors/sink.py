@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from threading import Event, Lock
 from typing import Any, Final
 
@@ -10,13 +11,14 @@ from processors.fold import Fold, PartitionProgress, SourceKey
 from processors.generation import generation, generation_parts
 from processors.index import OpenSearchIndex, Write, connect
 from processors.vectors import Vectorizer
-from processors.writer import Rejection, Writer
+from processors.writer import BULK_DOCUMENTS, Rejection, Writer
 from schemas.dead_letters import DeadLetter
 from schemas.documents import Names, Target, digest, slice_key
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
 
 LIVE: Final = Target("meta", "", "live")
+NAMES_PER_REQUEST: Final = 40  # index names in one address: OpenSearch takes lines of 4 kB
 
 
 class Sink:
@@ -57,8 +59,7 @@ class Sink:
         """Blocks until all is durable; returns a letter for each record whose document the index refuses."""
         rejections = self._writer.write(fold, stop)
         with self._lock:
-            self._sources.update({k: max(v, self._sources.get(k, 0)) for k, v in fold.sources.items()})
-            self._partitions.update(fold.partitions)
+            self._note(fold.sources, fold.partitions)
             self._touched.update(self._index.names.index(target) for target in (*fold.changes, *fold.patterns))
         self._vectorizer.offer(fold.patterns)
         return dead_letters(rejections, fold)
@@ -77,16 +78,34 @@ class Sink:
             sources, self._sources = self._sources, {}
             partitions, self._partitions = self._partitions, {}
         try:
-            if touched:
-                self._index.request("POST", f"/{','.join(sorted(touched))}/_refresh")
-                self._index.bulk(watermarks(sources, partitions, searchable_ms=int(time.time() * 1000)))
-        except SinkUnavailable:
-            with self._lock:  # put back, newer ones win
+            names = sorted(touched)
+            for start in range(0, len(names), NAMES_PER_REQUEST):
+                part = ",".join(names[start : start + NAMES_PER_REQUEST])
+                self._index.request("POST", f"/{part}/_refresh?ignore_unavailable=true")
+            self._publish(watermarks(sources, partitions, searchable_ms=int(time.time() * 1000)))
+        except (SinkUnavailable, SinkMisconfigured):
+            with self._lock:
                 self._touched |= touched
-                self._sources = {**sources, **self._sources}
-                self._partitions = {**partitions, **self._partitions}
+                self._note(sources, partitions)
             raise
         self._vectorizer.run()
+
+    def _note(self, sources: Mapping[SourceKey, int], partitions: Mapping[tuple[str, int], PartitionProgress]) -> None:
+        """Keep the newest of each, in whatever order they come. The caller holds the lock."""
+        for source, newest in sources.items():
+            self._sources[source] = max(newest, self._sources.get(source, 0))
+        for place, at in partitions.items():
+            known = self._partitions.get(place, at)
+            self._partitions[place] = replace(
+                at, offset=max(at.offset, known.offset), newest_ms=max(at.newest_ms, known.newest_ms)
+            )
+
+    def _publish(self, writes: list[Write]) -> None:
+        """A lost watermark of a source that then falls silent would be wrong for good. Raises SinkUnavailable."""
+        for start in range(0, len(writes), BULK_DOCUMENTS):
+            outcomes = self._index.bulk(writes[start : start + BULK_DOCUMENTS])
+            if outcomes is None or any(outcome.status not in (200, 201) for outcome in outcomes):
+                raise SinkUnavailable(f"OpenSearch at {self._url} did not take all watermarks")
 
     def _claim_generation(self) -> None:
         """The first worker says which generation is live; one with other settings may not mix in."""
@@ -111,7 +130,7 @@ def dead_letters(rejections: list[Rejection], fold: Fold) -> list[DeadLetter]:
     return [
         DeadLetter(message=messages[key, spot.offset], index=spot.nth, reason=rejection.reason, stage="index")
         for rejection in rejections
-        for key, spots in rejection.change.spots.items()
+        for key, spots in rejection.spots.items()
         for spot in sorted(set(spots))
     ]
 

@@ -10,7 +10,8 @@ class SliceCache:
     """Bounded; the oldest documents go first, and only between flushes: what is evicted is read back when needed."""
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self._limit = limit  # of slices; a document without any counts for one
+        self._size = 0
         self._documents: dict[Target, dict[str, Slice]] = {}
 
     def __contains__(self, target: Target) -> bool:
@@ -22,16 +23,24 @@ class SliceCache:
 
     def load(self, asked: Sequence[Target], found: Mapping[Target, Mapping[str, Slice]]) -> None:
         for target in asked:
-            self._documents[target] = dict(found.get(target, {}))
+            self._set(target, dict(found.get(target, {})))
 
     def put(self, target: Target, slices: Mapping[str, Slice]) -> None:
-        known = self._documents.pop(target, {})  # to the young end
-        known.update(slices)
-        self._documents[target] = known
+        self._set(target, {**self._documents.get(target, {}), **slices})
 
     def evict(self) -> None:
-        while len(self._documents) > self._limit:
-            del self._documents[next(iter(self._documents))]
+        while self._size > self._limit:
+            self._drop(next(iter(self._documents)))
 
     def clear(self) -> None:
         self._documents.clear()
+        self._size = 0
+
+    def _set(self, target: Target, slices: dict[str, Slice]) -> None:
+        if target in self._documents:
+            self._drop(target)
+        self._documents[target] = slices  # at the young end
+        self._size += max(len(slices), 1)
+
+    def _drop(self, target: Target) -> None:
+        self._size -= max(len(self._documents.pop(target)), 1)

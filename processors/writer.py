@@ -5,7 +5,9 @@ record ends in exactly one place.
 """
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from threading import Event
 from typing import Final, TypeVar
 
@@ -24,19 +26,19 @@ T = TypeVar("T")
 MGET_DOCUMENTS: Final = 5_000
 BULK_DOCUMENTS: Final = 2_000
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.1, 10.0  # full jitter between 0 and a doubling bound
+EAGER: Final = 5  # rounds of one batch in which lost races are run again without waiting
 
 
 class Stopped(FreshetError):
     """The process is stopping while the sink waits; nothing of this fold may be acknowledged."""
 
 
+@dataclass(frozen=True, slots=True)
 class Rejection:
-    """A document that the index will not have, with the records that it stands for."""
+    """A document that the index will not have, with those of its records that are not counted yet."""
 
-    __slots__ = ("change", "reason")
-
-    def __init__(self, change: Change, reason: str) -> None:
-        self.change, self.reason = change, reason
+    reason: str
+    spots: Mapping[str, Collection[Spot]]  # slice key -> records
 
 
 class Writer:
@@ -53,37 +55,35 @@ class Writer:
         """Blocks until all of it is durable. Raises Stopped when `stop` is set while a store is away."""
         documents = [c for c in fold if c.target.kind != "tallies"]
         tallies = [c for c in fold if c.target.kind == "tallies"]
-        patterns = [p for p in fold.patterns if p not in self._known_patterns]
-        created = [Write(target=p, fixed=fold.patterns[p], delta=None) for p in patterns]
         self._patiently(lambda: self._index.ensure_days([*(c.target for c in fold), *fold.patterns]), stop)
-        rejected = self._store(created, stop)  # before the occurrences that point to them
-        if rejected:
-            # A pattern the index refuses has nothing that could be found: its occurrences go the same way.
-            reasons = {w.target.id: reason for w, reason in rejected}
-            refused = [c for c in documents if c.fixed.get("pattern_id") in reasons]
-            documents = [c for c in documents if c.fixed.get("pattern_id") not in reasons]
-        else:
-            reasons, refused = {}, []
-        rejections = [Rejection(c, reasons[c.fixed["pattern_id"]]) for c in refused]
-        rejections += self._join(documents, stop)
-        for rejection in rejections:
-            if not rejection.change.counted:
-                tallies = [_without(tally, rejection.change) for tally in tallies]
-        rejections += self._join([t for t in tallies if t.spots], stop)
-        self._remember_patterns(w.target for w in created)
-        return rejections
+        # Patterns before the occurrences that point to them. One that the index refuses leaves nothing that could be
+        # found: its occurrences go the same way.
+        refused = self._create(fold, stop)
+        rejections = [Rejection(refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
+        rejections += self._join([c for c in documents if _pattern_of(c) not in refused], stop)
+        if rejections and tallies:
+            self._read_back(tallies, stop)
+            rejections = self._settle(rejections, tallies)
+        return rejections + self._join([t for t in tallies if t.spots], stop)
 
     def forget(self) -> None:
         """Drop what was read back: partitions have moved, another worker may have written since."""
         self._cache.clear()
 
+    def _create(self, fold: Fold, stop: Event) -> dict[Target, str]:
+        """Create the patterns that may be new; returns those that are refused, with the reason."""
+        new = [Write(target=p, fixed=f, delta=None) for p, f in fold.patterns.items() if p not in self._known_patterns]
+        refused = {write.target: reason for write, reason in self._store(new, stop)}
+        for write in new:
+            if write.target not in refused:
+                self._known_patterns[write.target] = None
+        while len(self._known_patterns) > self._pattern_limit:
+            del self._known_patterns[next(iter(self._known_patterns))]
+        return refused
+
     def _join(self, changes: Sequence[Change], stop: Event) -> list[Rejection]:
         """Make slices whole, then send the deltas."""
-        counted = [c for c in changes if c.counted]
-        unknown = [c.target for c in counted if c.target not in self._cache]
-        for start in range(0, len(unknown), MGET_DOCUMENTS):
-            part = unknown[start : start + MGET_DOCUMENTS]
-            self._cache.load(part, self._patiently(lambda part=part: self._index.slices(part), stop))  # type: ignore[misc]
+        self._read_back(changes, stop)
         writes, whole = [], {}
         for change in changes:
             slices: dict[str, Slice] = {}
@@ -95,69 +95,96 @@ class Writer:
                 whole[change.target] = slices
             writes.append(Write(target=change.target, fixed=change.fixed, delta=delta_of(change, slices)))
         rejected = {w.target: reason for w, reason in self._store(writes, stop)}
+        rejections = [Rejection(rejected[c.target], self._fresh(c)) for c in changes if c.target in rejected]
         for target, slices in whole.items():
             if target not in rejected:
                 self._cache.put(target, slices)
         self._cache.evict()
-        return [Rejection(c, rejected[c.target]) for c in changes if c.target in rejected]
+        return rejections
+
+    def _read_back(self, changes: Sequence[Change], stop: Event) -> None:
+        unknown = [c.target for c in changes if c.counted and c.target not in self._cache]
+        for start in range(0, len(unknown), MGET_DOCUMENTS):
+            part = unknown[start : start + MGET_DOCUMENTS]
+            self._cache.load(part, self._patiently(lambda part=part: self._index.slices(part), stop))  # type: ignore[misc]
+
+    def _fresh(self, change: Change) -> dict[str, set[Spot]]:
+        """The records of a change that its document does not count yet: what was delivered again may be in it."""
+        if not change.counted:
+            return {key: set(spots) for key, spots in change.spots.items()}
+        marks = {key: self._cache.get(change.target, key) or Slice(-1, 0) for key in change.spots}
+        return {key: {s for s in spots if s.offset > marks[key].mark} for key, spots in change.spots.items()}
+
+    def _settle(self, rejections: Sequence[Rejection], tallies: Sequence[Change]) -> list[Rejection]:
+        """Take the records of rejected documents out of the tallies; what was counted there before stays counted."""
+        counted: dict[str, set[Spot]] = defaultdict(set)
+        for tally in tallies:
+            for key, fresh in self._fresh(tally).items():
+                counted[key] |= set(tally.spots[key]) - fresh
+        settled = [
+            Rejection(r.reason, {k: set(spots) - counted[k] for k, spots in r.spots.items()}) for r in rejections
+        ]
+        gone: dict[str, set[Spot]] = defaultdict(set)
+        for rejection in settled:
+            for key, spots in rejection.spots.items():
+                gone[key] |= set(spots)
+        for tally in tallies:
+            left = {key: [s for s in spots if s not in gone[key]] for key, spots in tally.spots.items()}
+            tally.spots = {key: spots for key, spots in left.items() if spots}
+        return settled
 
     def _store(self, writes: Sequence[Write], stop: Event) -> list[tuple[Write, str]]:
         """Send until each item is terminal; returns those that are rejected, with the reason."""
         rejected: list[tuple[Write, str]] = []
         for batch in _batches(writes, self._bulk_bytes):
             rejected += self._store_batch(batch, stop)
+        self.paused = ""
         return rejected
 
     def _store_batch(self, batch: list[Write], stop: Event) -> list[tuple[Write, str]]:
         rejected: list[tuple[Write, str]] = []
-        delay = BACKOFF_FIRST_S
+        suspects: set[Target] = set()  # refused once; what is refused twice is bad
+        delay, rounds = BACKOFF_FIRST_S, 0
         while batch:
             outcomes = self._patiently(lambda: self._index.bulk(batch), stop)  # noqa: B023 - called at once
             if outcomes is None:  # unreadable: the outcome is unknown, ids make it safe to send it all again
-                self._wait("unreadable answer", delay, stop)
-                delay = min(delay * 2, BACKOFF_MOST_S)
-                continue
-            again, pause = [], ""
+                outcomes = [ItemOutcome(503, "unreadable answer")] * len(batch)
+            judged: dict[Verdict, list[tuple[Write, str]]] = defaultdict(list)
             for write, outcome in zip(batch, outcomes, strict=True):
                 verdict = classify(create=write.create, status=outcome.status, reason=outcome.reason)
-                if verdict is Verdict.DONE:
-                    continue
-                if verdict is Verdict.REJECT:
-                    alone = self._alone(write, outcome, stop) if len(batch) > 1 else outcome
-                    if alone is not None:
-                        rejected.append((write, _short(alone.reason)))
-                    continue
-                again.append(write)
-                if verdict is Verdict.CREATE_INDEX:
-                    self._index.forget_days()
-                    self._patiently(lambda write=write: self._index.ensure_days([write.target]), stop)  # type: ignore[misc]
-                elif verdict is not Verdict.RACE:
-                    pause = pause or f"{verdict}: {_short(outcome.reason) or outcome.status}"
-            batch = again
-            if pause:
-                self._wait(pause, delay, stop)
+                judged[verdict].append((write, _short(outcome.reason) or str(outcome.status)))
+            judged.pop(Verdict.DONE, None)
+            if Verdict.SPLIT in judged and len(batch) == 1:
+                return [*rejected, *judged[Verdict.SPLIT]]
+            refused = judged.pop(Verdict.REJECT, [])
+            rejected += [(write, reason) for write, reason in refused if write.target in suspects]
+            again = [write for write, _ in refused if write.target not in suspects]
+            suspects.update(write.target for write in again)
+            batch = again + [write for group in judged.values() for write, _ in group]
+            if Verdict.SPLIT in judged:
+                middle = (len(batch) + 1) // 2
+                halves = (batch[:middle], batch[middle:])
+                return rejected + [each for half in halves for each in self._store_batch(half, stop)]
+            if Verdict.CREATE_INDEX in judged:
+                self._known_patterns.clear()  # they went with their index
+                self._index.forget_days()
+                missing = [write.target for write, _ in judged[Verdict.CREATE_INDEX]]
+                self._patiently(lambda: self._index.ensure_days(missing), stop)  # noqa: B023 - called at once
+            rounds += 1
+            if why := _why_wait(judged, rounds):
+                self._wait(why, delay, stop)
                 delay = min(delay * 2, BACKOFF_MOST_S)
-        self.paused = ""
         return rejected
-
-    def _alone(self, write: Write, first: ItemOutcome, stop: Event) -> ItemOutcome | None:
-        """A rejected document is tried once by itself; None when it went in after all."""
-        outcomes = self._patiently(lambda: self._index.bulk([write]), stop)
-        outcome = outcomes[0] if outcomes else first
-        return None if classify(create=write.create, status=outcome.status) is Verdict.DONE else outcome
 
     def _patiently(self, call: Callable[[], T], stop: Event) -> T:
         """Call until the store answers, without a limit in time; both errors are an alarm, neither is a verdict."""
         delay = BACKOFF_FIRST_S
         while True:
             try:
-                answer = call()
+                return call()
             except (SinkUnavailable, SinkMisconfigured) as error:
                 self._wait(str(error), delay, stop)
                 delay = min(delay * 2, BACKOFF_MOST_S)
-            else:
-                self.paused = ""
-                return answer
 
     def _wait(self, reason: str, bound_s: float, stop: Event) -> None:
         if reason != self.paused:
@@ -165,12 +192,6 @@ class Writer:
         self.paused = reason
         if stop.wait(random.uniform(0, bound_s)):  # noqa: S311 - jitter, not a secret
             raise Stopped(reason)
-
-    def _remember_patterns(self, targets: Iterable[Target]) -> None:
-        for target in targets:
-            self._known_patterns[target] = None
-        while len(self._known_patterns) > self._pattern_limit:
-            del self._known_patterns[next(iter(self._known_patterns))]
 
 
 def _batches(writes: Sequence[Write], limit_bytes: int) -> Iterable[list[Write]]:
@@ -188,14 +209,20 @@ def _batches(writes: Sequence[Write], limit_bytes: int) -> Iterable[list[Write]]
         yield batch
 
 
-def _without(tally: Change, rejected: Change) -> Change:
-    """The tally less the records that end in a dead letter instead."""
-    gone: dict[str, set[Spot]] = {key: set(spots) for key, spots in rejected.spots.items()}
-    tally.spots = {key: [spot for spot in spots if spot not in gone.get(key, ())] for key, spots in tally.spots.items()}
-    tally.spots = {key: spots for key, spots in tally.spots.items() if spots}
-    return tally
+def _pattern_of(change: Change) -> Target | None:
+    """The pattern that an occurrence counts; it lies in the index of the same day."""
+    identity = change.fixed.get("pattern_id")
+    return Target("patterns", change.target.day, identity) if identity else None
+
+
+def _why_wait(judged: Mapping[Verdict, Sequence[tuple[Write, str]]], rounds: int) -> str:
+    """A pause or overload waits at once, a lost race or a missing index only when it goes on and on."""
+    for verdict in (Verdict.PAUSE, Verdict.RETRY, *((Verdict.CREATE_INDEX, Verdict.RACE) if rounds > EAGER else ())):
+        if verdict in judged:
+            return f"{verdict}: {judged[verdict][0][1]}"
+    return ""
 
 
 def _short(reason: str) -> str:
-    """Error types only: the text after them may quote the document."""
+    """The error's type only: the text after it may quote the document."""
     return reason.split(":", 1)[0][:120]
