@@ -199,6 +199,7 @@ def main(
     port: Annotated[int, typer.Option(help="of the API; another is taken when it is not free")] = 8080,
     state: Annotated[Path, typer.Option(help="folder of the services")] = STATE,
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
+    name: Annotated[str, typer.Option(help="prefix of its topics, indices and keys")] = "demo",
     keep: Annotated[bool, typer.Option(help="leave everything running at the end")] = False,
 ) -> None:
     """Play incidents into real services, ask about them, check the answers against what was planted.
@@ -213,7 +214,6 @@ def main(
         scenario = all_incidents(tuple(int(s) for s in seeds.split(",")), end=now, minutes=minutes)
     else:
         scenario = single_incident(incident, seed=seed, end=now, minutes=minutes)
-    name = "demo-all" if every else "demo"
     found_running = any(s.state == "running" for s in services.status(state))
     installation = None
     try:

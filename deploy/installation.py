@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import httpx
 import redis
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from deploy.local import processes
@@ -30,6 +31,7 @@ from schemas.settings import OpenSearch
 CHECKOUT: Final = Path(__file__).parents[1]
 TOPICS: Final = {"logs": "log", "metrics": "metric", "k8s-events": "event", "alerts": "alert"}
 GRACE_S: Final = 15.0
+SESSION_PATIENCE_S: Final = 20.0
 
 
 @dataclass(slots=True)
@@ -88,11 +90,11 @@ class Installation:
         settings = {"FRESHET_WORKER__ID": f"{self.name}-{number}"}
         self._spawn(worker, ["streams", "worker", *options], settings)
 
-    def start_api(self, *, port: int, patience_s: float = 30.0) -> None:
-        """Start the API and wait until it answers."""
+    def start_api(self, *, port: int, role: str = "api", patience_s: float = 60.0) -> None:
+        """Start an API and wait until it answers; questions of this installation then go there."""
         self.api_url = f"http://127.0.0.1:{port}"
-        self._spawn("api", ["api", "serve"], {"FRESHET_API__PORT": str(port)})
-        self.wait(self._healthy, f"the API at {self.api_url}", "api", patience_s)
+        self._spawn(role, ["api", "serve"], {"FRESHET_API__PORT": str(port)})
+        self.wait(self._healthy, f"the API at {self.api_url}", role, patience_s)
 
     def stop(self, *roles: str, grace_s: float = GRACE_S) -> None:
         """Stop these processes (`worker-1`, `api`), or all of this installation; the services stay."""
@@ -143,10 +145,7 @@ class Installation:
         if mine:
             for future in admin.delete_topics(mine, operation_timeout=30).values():
                 future.result()
-        groups = {group.group_id for group in admin.list_consumer_groups().result().valid}
-        if self.name in groups:
-            for future in admin.delete_consumer_groups([self.name]).values():
-                future.result()
+        self._remove_group(admin)
         client = connect(OpenSearch.model_validate({"url": self.endpoints.opensearch}))
         indices = [row["index"] for row in client.cat.indices(index=f"{self.name}-*", format="json")]
         if indices:
@@ -156,6 +155,17 @@ class Installation:
             keys = list(store.scan_iter(f"*{self.name}*:*", count=1_000))
             if keys:
                 store.delete(*keys)
+
+    def _remove_group(self, admin: AdminClient) -> None:
+        """A static member that was stopped stays in the group until its session has timed out."""
+        deadline = time.monotonic() + SESSION_PATIENCE_S
+        while self.name in {group.group_id for group in admin.list_consumer_groups().result().valid}:
+            try:
+                admin.delete_consumer_groups([self.name])[self.name].result()
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
+                    raise StartupError(f"cannot remove the consumer group {self.name}: {error.args[0].str()}") from None
+                time.sleep(0.5)
 
     def _spawn(self, role: str, arguments: Sequence[str], settings: dict[str, str]) -> None:
         environment = {**_plain_environment(), **self.environment, **settings}

@@ -12,6 +12,7 @@ from hypothesis import settings
 from deploy.local import services
 from deploy.local.services import Endpoints
 
+CACHE = Path(os.environ.get("FRESHET_CACHE", "~/.cache/freshet"))
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -47,12 +48,11 @@ def state(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def endpoints(request: pytest.FixtureRequest, state: Path) -> Iterator[Endpoints]:
     """Real Kafka, OpenSearch, Redis and registry; they stop with this process, however it ends."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")) / "freshet"
     if request.config.getoption("--stack"):
-        yield services.up(state, cache)
+        yield services.up(state, CACHE)
         return
     try:
-        yield services.up(state, cache, until_pid=os.getpid())
+        yield services.up(state, CACHE, until_pid=os.getpid())
     finally:
         services.down(state, wipe=True)
 
