@@ -167,18 +167,21 @@ def test_opensearch_away_for_a_while_loses_nothing(
 ) -> None:
     if request.config.getoption("--stack"):
         pytest.skip("stops OpenSearch, and others may be using the one that was given")
+    now_s = time.time()
     before = reads.refreshed().counted()
+    say(installation, list(corpus.one_by_one(10, now_s, keyed=False)))
     installation.start_worker()
+    until(installation, lambda: reads.counted() == before + 10, "the first lines")
     installation.start_api(port=free_port(0))
     until(installation, lambda: readiness(installation)[0] == 200, "readiness")
     services.halt(state, "opensearch")
-    say(installation, list(corpus.one_by_one(2_000, time.time(), keyed=False)))
+    say(installation, list(corpus.one_by_one(2_000, now_s, keyed=False)))
     until(installation, lambda: readiness(installation)[0] == 503, "unreadiness")
     assert "does not answer" in readiness(installation)[1]["opensearch"]
     assert f"{installation.name}.worker-1" in processes.running(installation.state), "the worker must wait"
     assert lag(installation) == 2_000
     services.start(state, "opensearch")
-    until(installation, lambda: reads.counted() == before + 2_000, "the worker to catch up")
+    until(installation, lambda: reads.counted() == before + 2_010, "the worker to catch up")
     until(
         installation,
         lambda: readiness(installation)[0] == 200 and lag(installation) == 0,
