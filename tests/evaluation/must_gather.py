@@ -92,7 +92,7 @@ TASKS: Final[tuple[Mapping[str, Any], ...]] = (
         "now": "2021-08-03T10:12:30Z",
         "scope": {"namespaces": ["openshift-cloud-credential-operator"]},
         "expect": [{"kind": "evidence", "signal": "log", "regex": r"(?i)certificatesigningrequests\S* is forbidden"}],
-        "forbid": [r"Skipping invalid IP", r"clusteroperator ", r"openshift-(?:sdn|etcd)\b"],
+        "forbid": [r"Skipping invalid IP", r"error running apply", r"openshift-(?:sdn|etcd)\b"],
     },
     {
         "id": "progress",

@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from cag.extract import WORTH_NAMING
 from cag.lag import LagReader
+from deploy.demo import free_port
 from deploy.installation import TOPICS, Installation
 from deploy.judge import ranks
 from deploy.local.services import Endpoints
@@ -46,29 +46,45 @@ class Asked:
 @contextmanager
 def loaded(chosen: LabelledSet, state: Path, endpoints: Endpoints, say: Say) -> Iterator[Installation]:
     """The set in an installation of its own, searchable to the last record; everything of it is removed at the end."""
+    with started(chosen, state, endpoints) as installation:
+        installation.start_worker()
+        say(f"{publish(installation, chosen)} runbooks published")
+        for recording in chosen.inputs:
+            say(f"{recording.file}: {send(installation, chosen, recording)}")
+        settle(installation, chosen, say)
+        yield installation
+
+
+@contextmanager
+def started(chosen: LabelledSet, state: Path, endpoints: Endpoints) -> Iterator[Installation]:
+    """Topics and an API, which loads its embedding model while more is done; removed at the end."""
     installation = _installation(chosen, state, endpoints)
     try:
         clear(installation)
         installation.run("streams", "topics", "create")
-        installation.start_worker()
-        installation.start_api(port=_free_port())  # loads the embedding model while the recordings are sent
-        load(installation, chosen, say)
+        installation.start_api(port=free_port(0))
         yield installation
     finally:
         clear(installation)
 
 
-def load(installation: Installation, chosen: LabelledSet, say: Say) -> None:
-    """Runbooks and recordings into Kafka, then wait until all of it is searchable, by meaning too."""
-    if chosen.runbooks:
-        published = json.loads(installation.run("cag", "publish", str(chosen.path(chosen.runbooks)), "--json"))
-        say(f"{published.get('added', 0) + published.get('changed', 0)} runbooks published")
-    for recording in chosen.inputs:
-        topic = f"{installation.name}.{recording.topic}"
-        sent = installation.run(
-            "streams", "send", str(chosen.path(recording.file)), "--topic", topic, timeout_s=INDEX_S
-        )
-        say(f"{recording.file}: {sent.splitlines()[0]}")
+def publish(installation: Installation, chosen: LabelledSet) -> int:
+    """The set's runbooks to their topic; how many there are."""
+    if not chosen.runbooks:
+        return 0
+    said = json.loads(installation.run("cag", "publish", str(chosen.path(chosen.runbooks)), "--json"))
+    return len(said["added"]) + len(said["changed"])
+
+
+def send(installation: Installation, chosen: LabelledSet, recording: Recording) -> str:
+    """One file to its topic, at its event times; what the command says about it."""
+    topic = f"{installation.name}.{recording.topic}"
+    path = str(chosen.path(recording.file))
+    return installation.run("streams", "send", path, "--topic", topic, timeout_s=INDEX_S).splitlines()[0]
+
+
+def settle(installation: Installation, chosen: LabelledSet, say: Say) -> None:
+    """Wait until every record is searchable, every pattern by meaning too, and the API ready."""
     start = time.monotonic()
     installation.wait_indexed(_ends_of(installation), INDEX_S)
     say(f"every record is searchable {time.monotonic() - start:.1f} s later")
@@ -168,9 +184,3 @@ def clear(installation: Installation) -> None:
             time.sleep(1)
         else:
             return
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
