@@ -1,0 +1,69 @@
+"""The figures that the evaluation prints, and what it refuses to read."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import orjson
+import pytest
+
+from schemas.context import Context, Freshness, Plan, Span
+from tests.evaluation.report import figures, groups
+from tests.evaluation.run import Asked
+from tests.evaluation.sets import LabelledSet, Task
+
+NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
+CONTEXT = Context(
+    plan=Plan(question="?", span=Span(start=NOW, end=NOW)), evidence=(), freshness=Freshness(asked_at=NOW)
+)
+LOG, GUIDE = {"kind": "evidence", "regex": "."}, {"kind": "runbook", "path": "a.md"}
+
+
+def asked(*found: int | None, expect: tuple[dict[str, str], ...] = (), ms: float = 10, abstain: bool = False) -> Asked:
+    task = Task(id="t", group="g", question="?", expect=expect or (LOG,) * len(found), abstain=abstain)
+    return Asked(
+        task=task, context=CONTEXT, ranks=found, forbidden=(), abstained=abstain, repeated=True, milliseconds=ms
+    )
+
+
+def test_figures_of_a_run() -> None:
+    found = figures([asked(1, ms=30), asked(3, None, ms=20), asked(7, ms=10), asked(abstain=True, ms=40)])
+    assert (found["recall@1"], found["recall@5"], found["recall@10"]) == (0.25, 0.5, 0.75)
+    assert found["mrr"] == pytest.approx((1 + 1 / 3 + 1 / 7) / 3, abs=1e-3)
+    assert found["all_met@10"] == pytest.approx(2 / 3, abs=1e-3)
+    assert (found["abstained_right"], found["abstained_wrong"]) == (1, 0)
+    assert (found["p50_ms"], found["p95_ms"]) == (25, 40)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "expect", "value"),
+    [
+        ((1,), (LOG,), 1.0),
+        ((3,), (LOG,), 0.5),
+        ((11,), (LOG,), 0.0),
+        ((None, 1), (LOG, LOG), 1 / (1 + 0.6309)),
+        ((1, 1), (LOG, GUIDE), 1.0),  # two lists, both right
+        ((1, 1), (LOG, LOG), 1.0),  # one piece for both
+    ],
+)
+def test_ndcg(ranks: tuple[int | None, ...], expect: tuple[dict[str, str], ...], value: float) -> None:
+    assert figures([asked(*ranks, expect=expect)])["ndcg@10"] == pytest.approx(value, abs=1e-3)
+
+
+def test_a_group_that_expects_nothing_has_no_recall() -> None:
+    assert groups([asked(abstain=True)])["g"]["recall@5"] is None
+
+
+@pytest.mark.parametrize(
+    ("task", "complaint"),
+    [
+        ({"id": "t"}, "either question or turns"),
+        ({"id": "t", "question": "?", "expect": [{"kind": "colour"}]}, "not an expectation"),
+        ({"id": "t", "question": "?", "expect": [{"kind": "object"}]}, "not an expectation"),
+        ({"id": "t", "question": "?", "now": "2026-11-20T20:15:00"}, "timezone"),
+    ],
+)
+def test_a_set_with_a_mistake_is_refused(tmp_path: Path, task: dict[str, object], complaint: str) -> None:
+    (tmp_path / "set.json").write_bytes(orjson.dumps({"name": "x", "now": NOW, "more": 1}))
+    (tmp_path / "tasks.jsonl").write_bytes(orjson.dumps(task))
+    with pytest.raises(ValueError, match=complaint):
+        LabelledSet.read(tmp_path)
