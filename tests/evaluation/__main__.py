@@ -1,11 +1,12 @@
 """`python -m tests.evaluation SET`: measure the answers to a labelled set."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -18,8 +19,9 @@ from tests.evaluation.report import figures, groups, tables
 from tests.evaluation.run import Asked, ask, loaded
 from tests.evaluation.sets import LabelledSet
 
+WIDE: Final = 140  # columns where no terminal says how many there are
 notes = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def main(
