@@ -1,18 +1,13 @@
 """Services and an installation for one run; what was started and made for it is gone afterwards."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from confluent_kafka import KafkaError, KafkaException
 
 from deploy.installation import Installation
 from deploy.local import services
 from deploy.local.services import Endpoints
 from deploy.shop.topology import CLUSTER
-
-SESSION_END_S = 30.0
 
 
 @contextmanager
@@ -42,13 +37,4 @@ def installed(name: str, state: Path, endpoints: Endpoints, partitions: int) -> 
 def clear(installation: Installation) -> None:
     """Stop and delete everything of this name."""
     installation.stop()
-    deadline = time.monotonic() + SESSION_END_S
-    while True:
-        try:
-            installation.remove()
-        except KafkaException as error:  # a static member that has left stays in its group until its session ends
-            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-        else:
-            return
+    installation.remove()

@@ -1,7 +1,9 @@
 """What a figure was measured on, and what the worker's process has used."""
 
 import os
+import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -39,12 +41,21 @@ class WorkerProcess:
     """The one worker of an installation, seen from outside."""
 
     pid: int
-    metrics_url: str
+    metrics_url: str = ""
 
     @classmethod
-    def of(cls, installation: Installation, metrics_port: int) -> "WorkerProcess":
+    def of(cls, installation: Installation, metrics_port: int = 0) -> "WorkerProcess":
         pids = processes.running(installation.state)[f"{installation.name}.worker-1"]
         return cls(pid=pids[0], metrics_url=f"http://127.0.0.1:{metrics_port}/metrics")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """The process does nothing meanwhile."""
+        os.kill(self.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.pid, signal.SIGCONT)
 
     def cpu_s(self) -> float:
         """Processor time of all its threads."""

@@ -48,6 +48,13 @@ class Reads:
         answer = self._search("occurrences", {"size": 0, "aggs": {"sum": {"sum": {"field": "count"}}}})
         return int(answer.get("aggregations", {}).get("sum", {}).get("value", 0))
 
+    def embedded(self) -> bool:
+        """There are patterns, and the embedding model has seen them all."""
+        vectors = {"aggs": {"with": {"filter": {"exists": {"field": "vector"}}}}}
+        answer = self._search("patterns", {"size": 0, "track_total_hits": True, **vectors})
+        patterns = int(answer["hits"]["total"]["value"])
+        return patterns > 0 and answer["aggregations"]["with"]["doc_count"] == patterns
+
     def pattern_ids(self, marks: Collection[str]) -> dict[str, str]:
         """Which of these words are in a pattern that can be found, with the pattern's id."""
         body = {
