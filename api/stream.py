@@ -90,11 +90,14 @@ async def chunks(
                 if isinstance(part, Source):
                     sources.append(part)
                 elif isinstance(part, Delta):
-                    yield envelope.delta({"content": part.text})
+                    if text := events.text(part.text) if events else part.text:
+                        yield envelope.delta({"content": text})
                 elif isinstance(part, Done):
                     done = part
         if done is None:
             raise UnfinishedAnswer
+        if events and (text := events.rest()):
+            yield envelope.delta({"content": text})
     except Exception:
         for event in events.close() if events else ():
             yield event

@@ -5,7 +5,9 @@ the user's page. Its sources are numbered by their distinct ids in order of arri
 """
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping
+from datetime import UTC
 from typing import Any, Final
 
 import orjson
@@ -14,11 +16,14 @@ from api.citations import link_of, name_of
 from schemas.answer import AnswerPart, Source, Status
 from schemas.chat import ChatRequest
 from schemas.context import Evidence
+from schemas.records import Coordinates
 
 HEADER_PREFIX: Final = "x-openwebui-"
 TASK_HEADER: Final = "x-openwebui-task"
 TITLE_WORDS: Final = 8
 TITLE_CHARS: Final = 60
+NAME_CHARS: Final = 90  # of a source, without who it is about; one line of the list of sources
+LINE_CHARS: Final = 84  # what the dialog of a source shows without scrolling sideways
 
 FOLLOW_UPS: Final = (
     "What changed in the hour before?",
@@ -35,6 +40,12 @@ _TAGS: Final = (  # a tag, and the beginnings of words that call for it
 )
 _HISTORY: Final = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL)
 _QUESTION: Final = re.compile(r"^\s*USER:\s*(.+)$", re.MULTILINE)
+# Open WebUI takes these out of the text wherever they stand, code included, and folds or runs what follows them.
+_TAG: Final = re.compile(
+    r"[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls)|\|(?:begin|end)_of_)", re.IGNORECASE
+)
+_MAY_BECOME_MARKUP: Final = re.compile(r"(?:[<◁][/|]?[a-z_]{0,16}|!)\Z", re.IGNORECASE)  # 16: the longest tag
+_WILDCARDS: Final = re.compile(r"^(?:[*\[\](){}:|#.-]|\s)+")  # what a template of a log line often starts with
 
 
 def is_webui(headers: Mapping[str, str]) -> bool:
@@ -79,12 +90,13 @@ def _tags(talk: str) -> list[str]:
 
 
 class Events:
-    """Turns statuses and sources into Open WebUI's events. One per answer."""
+    """Turns one answer into what Open WebUI shows: statuses and sources as events, text without its traps."""
 
     def __init__(self) -> None:
         self._waiting: list[Source] = []
         self._sent = 0
         self._open = ""  # the text of a status that still shimmers
+        self._held = ""  # the end of the text, when it may become markup
 
     def of(self, part: AnswerPart) -> Iterator[dict[str, Any]]:
         """The events that come before `part`'s own chunk, if it has one."""
@@ -107,11 +119,26 @@ class Events:
         found = {"action": "sources_retrieved", "count": self._sent} if self._sent else {"description": "Done"}
         yield _event("status", {**found, "done": True})
 
+    def text(self, delta: str) -> str:
+        """What to show of the text so far.
+
+        A log line with `<think>` in it must not hide the rest of the answer, and no image may be fetched from anywhere.
+        """
+        text = _TAG.sub("‹", self._held + delta).replace("![", "! [")
+        unsure = _MAY_BECOME_MARKUP.search(text)
+        cut = unsure.start() if unsure else len(text)
+        self._held = text[cut:]
+        return text[:cut]
+
+    def rest(self) -> str:
+        """What was held back, at the end of the text."""
+        held, self._held = self._held, ""
+        return held
+
     def _sources(self) -> Iterator[dict[str, Any]]:
-        best = max((source.evidence.score for source in self._waiting), default=0.0)
         for source in self._waiting:
             self._sent += 1
-            yield _event("source", _source(source.evidence, best))
+            yield _event("source", _source(source.evidence))
         self._waiting = []
 
 
@@ -119,20 +146,64 @@ def _event(kind: str, values: dict[str, Any]) -> dict[str, Any]:
     return {"event": {"type": kind, "data": values}}
 
 
-def _source(evidence: Evidence, best: float) -> dict[str, Any]:
-    """Shown as a share of the best score: all in 0..1, else no percentage appears at all."""
-    name, link = name_of(evidence), link_of(evidence)
+def _source(evidence: Evidence) -> dict[str, Any]:
+    """Without a percentage: scores of telemetry and of runbooks do not compare, and neither is a share of certainty."""
+    name, link = _name(evidence), link_of(evidence)
     # An id that looked like a URL would make the browser ask a public icon service for its host.
     key = evidence.id.replace("://", ":")
     return {
         "source": {"id": key, "name": name, **({"url": link} if link else {})},
-        "document": [_inert(evidence.text)],
+        "document": [_document(evidence)],
         "metadata": [{"source": key, "name": name}],
-        "distances": [min(1.0, max(0.0, evidence.score / best)) if best > 0 else 1.0],
     }
 
 
-def _inert(text: str) -> str:
+def _name(evidence: Evidence) -> str:
+    """Kind, title, and who it is about: Open WebUI shortens names in the middle.
+
+    Never begins with `http`, as a metric may: the browser would ask the same icon service for it.
+    """
+    title = name_of(evidence)
+    if not evidence.title:
+        return title[:1].upper() + title[1:]
+    title = _WILDCARDS.sub("", title) or title
+    title = title if len(title) <= NAME_CHARS else title[: NAME_CHARS - 1] + "…"
+    who = f" · {evidence.workload}" if evidence.kind in ("log", "metric") and evidence.workload else ""
+    return f"{evidence.kind.capitalize()}: {title}{who}"
+
+
+def _document(evidence: Evidence) -> str:
+    """The evidence and where it comes from, as Markdown in which nothing of telemetry is markup."""
+    # Commands of a runbook are copied, so their lines stay whole.
+    text = evidence.text if evidence.kind == "runbook" else _folded(evidence.text)
+    facts = [f"**{name}** {value}" for name, value in _facts(evidence) if value]
+    return "\n".join([_fenced(text), "", *(f"- {fact}" for fact in facts)])
+
+
+def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
+    yield "Evidence", _code(evidence.id)
+    places = (("", evidence.entity), ("in ", evidence.namespace), ("on ", evidence.cluster))
+    yield "From", " ".join(f"{word}{_code(place)}" for word, place in places if place)
+    if evidence.first and evidence.last:
+        first, last = evidence.first.astimezone(UTC), evidence.last.astimezone(UTC)
+        end = "" if first == last else f" to {last:%H:%M:%S}" if first.date() == last.date() else f" to {last:%F %T}"
+        yield "Seen", f"{first:%F %T}{end} UTC" + (f", {evidence.count} times" if evidence.count > 1 else "")
+    for at in map(Coordinates.parse, evidence.coordinates):
+        yield "Kafka", f"topic {_code(at.topic)} partition {at.partition} offset {at.offset} record {at.index}"
+
+
+def _folded(text: str) -> str:
+    lines = (textwrap.wrap(line, LINE_CHARS, drop_whitespace=False) or [""] for line in text.splitlines())
+    return "\n".join(piece for pieces in lines for piece in pieces)
+
+
+def _code(text: str) -> str:
+    """One line of code, whatever is in it."""
+    line = " ".join(text.split()).replace("`", "'")
+    return f"`{line}`"
+
+
+def _fenced(text: str) -> str:
     """Text in a code fence: Open WebUI renders Markdown here, and telemetry must make no link and fetch no image."""
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * max(3, longest + 1)

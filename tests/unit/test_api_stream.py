@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import httpx
@@ -9,8 +10,10 @@ import pytest
 from starlette.types import Message
 
 from api.app import create_app
+from api.stream import Envelope, Wish, chunks
 from api.webui import Events
-from schemas.answer import Delta, Source, Status
+from schemas.answer import AnswerPart, Delta, Done, Source, Usage
+from schemas.context import Evidence, Scope, Turn
 from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
 from tests.fake_assistant import LOG, NOW, RUNBOOK, FakeAssistant
@@ -72,10 +75,10 @@ async def test_open_webui_sees_its_events_in_order() -> None:
     assert events[0]["data"] == {"description": "Searching", "done": False}
     assert events[-1]["data"] == {"action": "sources_retrieved", "count": 2, "done": True}
     log, runbook = events[1]["data"], events[2]["data"]
-    assert log["source"] == {"id": LOG.id, "name": "log shop/checkout"}
+    assert log["source"] == {"id": LOG.id, "name": "Log shop/checkout"}
     assert runbook["source"]["url"] == RUNBOOK.url
-    assert log["metadata"] == [{"source": LOG.id, "name": "log shop/checkout"}]
-    assert (log["distances"], runbook["distances"]) == ([1.0], [0.5])
+    assert log["metadata"] == [{"source": LOG.id, "name": "Log shop/checkout"}]
+    assert runbook["source"]["name"] == "Runbook: Pool exhausted"
     text = next(i for i, chunk in enumerate(chunks) if chunk.get("choices", [{}])[0].get("delta", {}).get("content"))
     assert all("event" not in chunk for chunk in chunks[text:])
 
@@ -147,21 +150,84 @@ async def test_a_question_about_tasks_is_a_question() -> None:
     assert len(assistant.asked) == 1
 
 
+def shown(evidence: Evidence) -> dict[str, Any]:
+    """What Open WebUI is told about one source."""
+    events = Events()
+    assert list(events.of(Source(1, evidence))) == []
+    values: dict[str, Any] = next(iter(events.of(Delta("a"))))["event"]["data"]
+    return values
+
+
 @pytest.mark.parametrize(
     ("text", "fence"), [("plain", "```"), ("``` break out\n[x](http://evil)", "````"), ("`````` six", "```````")]
 )
 def test_evidence_cannot_leave_its_fence(text: str, fence: str) -> None:
+    (document,) = shown(LOG.model_copy(update={"text": text}))["document"]
+    assert document.startswith(f"{fence}text\n{text}\n{fence}\n\n- ")
+
+
+def test_a_source_says_where_it_comes_from() -> None:
+    hostile = LOG.model_copy(update={"entity": "pod/`![x](http://evil)\n# x", "text": "long " * 40 + "end"})
+    (document,) = shown(hostile)["document"]
+    text, facts = document.split("\n```\n\n")
+    assert max(map(len, text.splitlines())) <= 84
+    assert "".join(text.splitlines()[1:]) == hostile.text
+    assert facts.splitlines() == [
+        "- **Evidence** `patterns/2026.11.20/abc`",
+        "- **From** `pod/'![x](http://evil) # x` in `shop`",
+        "- **Seen** 2026-11-20 20:06:00 to 20:14:56 UTC, 412 times",
+        "- **Kafka** topic `logs` partition 3 offset 1042 record 7",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "title", "name"),
+    [
+        ("metric", "http.server.errors", "Metric: http.server.errors · checkout"),
+        ("alert", "https://evil", "Alert: https://evil"),
+        ("log", "* --- [*] Pool : timed out after *", "Log: Pool : timed out after * · checkout"),
+        ("log", "***", "Log: *** · checkout"),
+        ("log", "x" * 500, "Log: " + "x" * 89 + "… · checkout"),
+    ],
+)
+def test_no_name_makes_the_browser_look_for_an_icon_elsewhere(kind: str, title: str, name: str) -> None:
+    source = shown(LOG.model_copy(update={"kind": kind, "title": title, "id": "http://evil/1"}))
+    assert source["source"] == {"id": "http:evil/1", "name": name}
+    assert source["metadata"] == [{"source": "http:evil/1", "name": name}]
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a `<think>` b", "a `‹think>` b"),
+        ("</Thinking a='b'> <|begin_of_thought|> ◁think▷", "‹/Thinking a='b'> ‹|begin_of_thought|> ‹think▷"),
+        ("<details type='tool_calls'> <code_interpreter>", "‹details type='tool_calls'> ‹code_interpreter>"),
+        ("![x](http://evil/x.png) !!![y][z] no!", "! [x](http://evil/x.png) !!! [y][z] no!"),
+        ("cat <in | sort > out; a<b <redacted:email> <", "cat <in | sort > out; a<b <redacted:email> <"),
+    ],
+)
+def test_no_tag_hides_what_follows_it(text: str, expected: str, size: int) -> None:
     events = Events()
-    list(events.of(Source(1, LOG.model_copy(update={"text": text, "score": 0.0}))))
-    source = next(iter(events.of(Delta("a"))))["event"]["data"]
-    assert source["document"] == [f"{fence}text\n{text}\n{fence}"]
-    assert source["distances"] == [1.0]
+    pieces = [events.text(text[start : start + size]) for start in range(0, len(text), size)]
+    assert "".join([*pieces, events.rest()]) == expected
+
+
+@pytest.mark.parametrize(("events", "expected"), [(True, "a ‹think> b <"), (False, "a <think> b <")])
+async def test_text_that_looks_like_a_tag_arrives_whole(events: bool, expected: str) -> None:
+    async def parts() -> AsyncGenerator[AnswerPart, None]:
+        context = await FakeAssistant().context((Turn(role="user", content="why?"),), scope=Scope(), now=NOW)
+        yield Delta("a <thi")
+        yield Delta("nk> b <")
+        yield Done(mode="model", reason="", context=context, usage=Usage(), finish_reason="stop")
+
+    envelope = Envelope(id="1", created=0, model="freshet")
+    sent = [c async for c in chunks(parts(), envelope, Wish(usage=False, events=events)) if "choices" in c]
+    assert "".join(c["choices"][0]["delta"].get("content", "") for c in sent) == expected
 
 
 @pytest.mark.parametrize(
     "url", ["javascript:alert(1)", "http://user:pw@host/", "//host/x", "http:///x", "http://[bad", "http://h/\n"]
 )
 def test_only_plain_web_links_of_runbooks_are_links(url: str) -> None:
-    events = Events()
-    list(events.of(Source(1, RUNBOOK.model_copy(update={"url": url}))))
-    assert "url" not in next(iter(events.of(Status("x", True))))["event"]["data"]["source"]
+    assert "url" not in shown(RUNBOOK.model_copy(update={"url": url}))["source"]
