@@ -51,13 +51,17 @@ class Change:
     delta: dict[str, Any] = field(default_factory=dict)  # state parts: max, items, latest
 
     def add(self, at: Coordinates, time_ms: int, *, clamped: bool) -> None:
-        key = slice_key(at.topic_id, at.partition, at.offset)
-        self.spots.setdefault(key, []).append(Spot(at.offset, at.index))
+        self.count(at)
         if self.first_ms is None or time_ms < self.first_ms:
             self.first_ms = time_ms
         if self.last_ms is None or time_ms > self.last_ms:
             self.last_ms = time_ms
         self.clamped = self.clamped or clamped
+
+    def count(self, at: Coordinates) -> None:
+        """The record alone, without its time: a tally may have to give it back."""
+        key = slice_key(at.topic_id, at.partition, at.offset)
+        self.spots.setdefault(key, []).append(Spot(at.offset, at.index))
 
 
 class SourceKey(NamedTuple):

@@ -218,8 +218,7 @@ def _tally_state(fold: Fold, at: Coordinates, signal: Signal, time_ms: int, reso
 def _tally(fold: Fold, at: Coordinates, rule: str, time_ms: int) -> None:
     minute = minute_of(time_ms)
     target = Target("tallies", day_of(time_ms), digest(rule, at.topic, str(minute)))
-    change = fold.change(target, lambda: {"rule": rule, "topic": at.topic, "minute_ms": minute}, counted=True)
-    change.add(at, time_ms, clamped=False)
+    fold.change(target, lambda: {"rule": rule, "topic": at.topic, "minute_ms": minute}, counted=True).count(at)
 
 
 def _exemplar(change: Change, at: Coordinates, time_ms: int, text: str) -> None:

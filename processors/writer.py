@@ -61,9 +61,7 @@ class Writer:
         refused = self._create(fold, stop)
         rejections = [Rejection(refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
         rejections += self._join([c for c in documents if _pattern_of(c) not in refused], stop)
-        if rejections and tallies:
-            self._read_back(tallies, stop)
-            rejections = self._settle(rejections, tallies)
+        _take_out(tallies, rejections)
         return rejections + self._join([t for t in tallies if t.spots], stop)
 
     def forget(self) -> None:
@@ -114,24 +112,6 @@ class Writer:
             return {key: set(spots) for key, spots in change.spots.items()}
         marks = {key: self._cache.get(change.target, key) or Slice(-1, 0) for key in change.spots}
         return {key: {s for s in spots if s.offset > marks[key].mark} for key, spots in change.spots.items()}
-
-    def _settle(self, rejections: Sequence[Rejection], tallies: Sequence[Change]) -> list[Rejection]:
-        """Take the records of rejected documents out of the tallies; what was counted there before stays counted."""
-        counted: dict[str, set[Spot]] = defaultdict(set)
-        for tally in tallies:
-            for key, fresh in self._fresh(tally).items():
-                counted[key] |= set(tally.spots[key]) - fresh
-        settled = [
-            Rejection(r.reason, {k: set(spots) - counted[k] for k, spots in r.spots.items()}) for r in rejections
-        ]
-        gone: dict[str, set[Spot]] = defaultdict(set)
-        for rejection in settled:
-            for key, spots in rejection.spots.items():
-                gone[key] |= set(spots)
-        for tally in tallies:
-            left = {key: [s for s in spots if s not in gone[key]] for key, spots in tally.spots.items()}
-            tally.spots = {key: spots for key, spots in left.items() if spots}
-        return settled
 
     def _store(self, writes: Sequence[Write], stop: Event) -> list[tuple[Write, str]]:
         """Send until each item is terminal; returns those that are rejected, with the reason."""
@@ -213,6 +193,21 @@ def _pattern_of(change: Change) -> Target | None:
     """The pattern that an occurrence counts; it lies in the index of the same day."""
     identity = change.fixed.get("pattern_id")
     return Target("patterns", change.target.day, identity) if identity else None
+
+
+def _take_out(tallies: Sequence[Change], rejections: Sequence[Rejection]) -> None:
+    """The records that end in a dead letter instead.
+
+    Also those at or below a tally's mark: they may have been taken out before, by a worker that died before it wrote
+    the letters. (One that was counted, and whose document is refused only now, ends in both: better than in neither.)
+    """
+    gone: dict[str, set[Spot]] = defaultdict(set)
+    for rejection in rejections:
+        for key, spots in rejection.spots.items():
+            gone[key] |= set(spots)
+    for tally in tallies:
+        left = {key: [s for s in spots if s not in gone[key]] for key, spots in tally.spots.items()}
+        tally.spots = {key: spots for key, spots in left.items() if spots}
 
 
 def _why_wait(judged: Mapping[Verdict, Sequence[tuple[Write, str]]], rounds: int) -> str:
