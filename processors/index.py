@@ -197,7 +197,8 @@ class OpenSearchIndex:
             place = {"update": {"_index": self.names.index(target), "_id": target.id}}
             lines.append(b"%b\n%b\n" % (orjson.dumps(place), orjson.dumps({"doc": {"vector": list(vector)}})))
         answer = self._call("POST", "/_bulk", b"".join(lines))
-        read = [item_outcome(item) for item in answer.get("items", ())] if isinstance(answer, dict) else []
+        items = answer.get("items") if isinstance(answer, dict) else None
+        read = [item_outcome(item) for item in items] if isinstance(items, list) else []
         statuses = [outcome[1] if outcome else 503 for outcome in read] or [503]
         if any(status >= 429 for status in statuses):
             raise SinkUnavailable(f"OpenSearch at {self._settings.address} did not take vectors ({max(statuses)})")
