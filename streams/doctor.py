@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+import ssl
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -15,7 +16,7 @@ from processors.embed import make_embedder
 from processors.index import OpenSearchIndex, connect
 from processors.logs import without_credentials
 from schemas.documents import Names
-from schemas.errors import FreshetError
+from schemas.errors import FreshetError, SinkMisconfigured
 from schemas.settings import Settings
 from streams import topics
 
@@ -67,10 +68,25 @@ def _try(settings: Settings, name: str, where: str, needed: bool, call: Callable
     try:
         return Check(name=name, address=where, ok=True, text=call(settings), needed=needed)
     except FreshetError as error:
-        text = without_credentials(str(error))
+        text, distrust = without_credentials(str(error)), _distrust(error)
+        if distrust:
+            text = f"{text.rstrip('.')}: {distrust}"
         if not re.search(r"FRESHET_|`", text):  # it does not say by itself what to do
-            text = f"{text.rstrip('.')}. {ADVICE[name]}"
+            # One that refuses us, or that we do not trust, runs: starting it would not help.
+            runs = distrust or isinstance(error, SinkMisconfigured)
+            text = f"{text.rstrip('.')}. {f'Check FRESHET_{name.upper()}__*.' if runs else ADVICE[name]}"
         return Check(name=name, address=where, ok=False, text=text, needed=needed)
+
+
+def _distrust(error: BaseException | None) -> str:
+    """What TLS has against the other side, '' when it is something else; every client wraps it in its own errors."""
+    while error is not None:
+        if isinstance(error, ssl.SSLCertVerificationError):
+            return f"its certificate is not trusted ({error.verify_message})"
+        if isinstance(error, ssl.SSLError):
+            return f"TLS fails ({error.reason or error.strerror})"
+        error = error.__cause__ or error.__context__
+    return ""
 
 
 def _kafka(settings: Settings) -> str:
