@@ -16,6 +16,7 @@ import httpx
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from processors.logs import without_credentials
 from schemas.answer import FinishReason, Usage
 from schemas.context import Turn
 from schemas.errors import FreshetError
@@ -159,8 +160,11 @@ class OpenAIModel:
         wait_s = self._settings.connect_timeout_s
         try:
             response = await self._client.get(f"{self._base}/models", timeout=wait_s)
-        except httpx.HTTPError:
-            return f"the model server does not answer at {self._base}"
+        except httpx.HTTPError as error:
+            where = without_credentials(self._base)
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                return f"the certificate of the model server at {where} is not trusted: check FRESHET_MODEL__CA_FILE"
+            return f"the model server does not answer at {where}"
         if response.status_code != httpx.codes.OK:
             return _status_reason(response.status_code)
         names = _model_names(response.content)
