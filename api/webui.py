@@ -40,11 +40,17 @@ _TAGS: Final = (  # a tag, and the beginnings of words that call for it
 )
 _HISTORY: Final = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL)
 _QUESTION: Final = re.compile(r"^\s*USER:\s*(.+)$", re.MULTILINE)
-# Open WebUI takes these out of the text wherever they stand, code included, and folds or runs what follows them.
+# Open WebUI looks for these wherever they stand, code included: it folds what follows them, or runs it in a frame.
 _TAG: Final = re.compile(
-    r"[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls)|\|(?:begin|end)_of_)", re.IGNORECASE
+    r"[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls|html|style|script)|\|(?:begin|end)_of_)",
+    re.IGNORECASE,
 )
-_MAY_BECOME_MARKUP: Final = re.compile(r"(?:[<◁][/|]?[a-z_]{0,16}|!)\Z", re.IGNORECASE)  # 16: the longest tag
+# It opens a code block in these languages as a page or a picture, without being asked.
+_LIVE_FENCE: Final = re.compile(r"([`~]{3}) ?(?:html|svg|xml|css|javascript|js|mermaid|vega)\b", re.IGNORECASE)
+_AFTER_FENCE: Final = re.compile(r"([`~]{3})[ \t]+")
+_MAY_BECOME_MARKUP: Final = re.compile(  # 16: the longest tag
+    r"(?:[<◁][/|]?[a-z_]{0,16}|!|[`~]{1,3} ?[a-z]{0,16})\Z", re.IGNORECASE
+)
 _WILDCARDS: Final = re.compile(r"^(?:[*\[\](){}:|#.-]|\s)+")  # what a template of a log line often starts with
 
 
@@ -122,9 +128,11 @@ class Events:
     def text(self, delta: str) -> str:
         """What to show of the text so far.
 
-        A log line with `<think>` in it must not hide the rest of the answer, and no image may be fetched from anywhere.
+        A log line with `<think>` in it must not hide the rest of the answer, nor one with `<script>` run in a frame; no
+        image may be fetched from anywhere.
         """
         text = _TAG.sub("‹", self._held + delta).replace("![", "! [")
+        text = _LIVE_FENCE.sub(r"\1text", _AFTER_FENCE.sub(r"\1 ", text))
         unsure = _MAY_BECOME_MARKUP.search(text)
         cut = unsure.start() if unsure else len(text)
         self._held = text[cut:]

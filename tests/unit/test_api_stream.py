@@ -204,6 +204,8 @@ def test_no_name_makes_the_browser_look_for_an_icon_elsewhere(kind: str, title: 
         ("</Thinking a='b'> <|begin_of_thought|> ◁think▷", "‹/Thinking a='b'> ‹|begin_of_thought|> ‹think▷"),
         ("<details type='tool_calls'> <code_interpreter>", "‹details type='tool_calls'> ‹code_interpreter>"),
         ("![x](http://evil/x.png) !!![y][z] no!", "! [x](http://evil/x.png) !!! [y][z] no!"),
+        ("`<html><script>x</script></html>`", "`‹html>‹script>x‹/script>‹/html>`"),
+        ("```html\n<b>\n``` ~~~~  \t SVG\n```sh\nls `html`", "```text\n<b>\n``` ~~~~text\n```sh\nls `html`"),
         ("cat <in | sort > out; a<b <redacted:email> <", "cat <in | sort > out; a<b <redacted:email> <"),
     ],
 )
