@@ -16,12 +16,14 @@ WEIGHTS: Final = {
 RECENT_S: Final = 600.0  # evidence this much older than the end of the range counts 1/e
 UPSTREAM: Final = 0.82  # what it leans on and complains about, and which complains itself
 RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
+SEVERE, NEWS, FEW = 0.9, 0.6, 4  # an error said once cannot look surprising by numbers, and is news all the same
+COMPLAINT, CHATTER = 0.5, 0.6  # below a warning, news counts less
 HOPS: Final = 2  # a service names its database, a caller names the service
 NUMBERS_ONLY: Final = 0.88  # a metric shows that something happened, seldom why
 SYMPTOM: Final = 0.85  # for a complaint about another workload that complains itself: the cause is further up
 SAME: Final = 0.75  # Jaccard overlap of words from which two texts of one kind are the same message
 KIND_DAMPING, PLACE_DAMPING = 0.96, 0.97  # per piece already chosen of this kind; of this kind and workload
-OBJECT_DAMPING: Final = 0.9  # per event already chosen about the very same object
+OBJECT_DAMPING: Final = 0.8  # per event already chosen that tells the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,7 +46,7 @@ class Focus:
 def focus_of(plan: Plan, candidates: Sequence[Candidate], known_workloads: Collection[str]) -> Focus:
     """Widen what was asked about by two hops: workloads that its complaints name, and nodes that its pods run on."""
     asked, nodes = frozenset(plan.workloads), frozenset(plan.nodes)
-    complaints = [c for c in candidates if c.severity >= 0.5 and c.evidence.kind in ("log", "event", "alert")]
+    complaints = [c for c in candidates if c.severity >= COMPLAINT and c.evidence.kind in ("log", "event", "alert")]
     reached = set(asked)
     for _ in range(HOPS):
         for complaint in [c for c in complaints if c.evidence.workload in reached]:
@@ -88,7 +90,7 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus) -> Candidate:
     age = max((plan.span.end - evidence.last).total_seconds(), 0.0) if evidence.last else 0.0
     parts = {
         "severity": candidate.severity,
-        "novelty": candidate.novel,
+        "novelty": _weighed(candidate),
         "entity": entity_part(candidate, focus),
         "relevance": candidate.relevance,
         "volume": min(math.log10(max(evidence.count, 1)) / 3, 1.0),
@@ -115,6 +117,15 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus) -> Candidate:
     )
 
 
+def _weighed(candidate: Candidate) -> float:
+    """News by what it is about: a new kind of chatter is less news than a new error said once."""
+    if candidate.evidence.kind != "log":
+        return candidate.novel
+    if candidate.severity >= SEVERE and candidate.novel > 0 and candidate.evidence.count < FEW:
+        return max(candidate.novel, NEWS)
+    return candidate.novel if candidate.severity >= COMPLAINT else candidate.novel * CHATTER
+
+
 def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, limit: int) -> list[Evidence]:
     """The best, one after the other; each choice makes more of the same kind and place a little less welcome."""
     left = sorted((scored(c, plan, focus) for c in candidates), key=lambda c: (-c.evidence.score, c.evidence.id))
@@ -131,8 +142,16 @@ def _damped(candidate: Candidate, chosen: Sequence[Candidate]) -> float:
     evidence = candidate.evidence
     alike = [c for c in chosen if c.evidence.kind == evidence.kind]
     near = sum(c.evidence.workload == evidence.workload for c in alike)
-    again = sum(c.evidence.entity == evidence.entity for c in alike) if evidence.kind == "event" else 0
+    again = sum(_repeats(evidence, c.evidence) for c in alike) if evidence.kind == "event" else 0
     return evidence.score * KIND_DAMPING ** len(alike) * PLACE_DAMPING**near * OBJECT_DAMPING**again
+
+
+def _repeats(one: Evidence, two: Evidence) -> bool:
+    """Two events that tell the same: one reason on one object, or one node, which puts its trouble in many words.
+
+    Another reason on the same pod may be the next link of the chain.
+    """
+    return one.title == two.title or (one.entity == two.entity and one.entity.startswith("node/"))
 
 
 def _same(one: Candidate, two: Candidate) -> bool:
