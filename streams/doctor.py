@@ -108,11 +108,12 @@ def _topics(settings: Settings) -> str:
 
 def _opensearch(settings: Settings) -> str:
     search = settings.opensearch
-    index = OpenSearchIndex(connect(search), Names(search.prefix, ""), search, settings.embedder.dimensions)
-    version = str(index.request("GET", "/")["version"]["number"])
+    with closing(connect(search)) as client:
+        index = OpenSearchIndex(client, Names(search.prefix, ""), search, settings.embedder.dimensions)
+        version = str(index.request("GET", "/")["version"]["number"])
+        present = {str(row["component"]) for row in index.request("GET", "/_cat/plugins?format=json")}
     if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST_OPENSEARCH:
         raise Wrong(f"version {version} is too old: {'.'.join(map(str, OLDEST_OPENSEARCH))} or newer is needed")
-    present = {str(row["component"]) for row in index.request("GET", "/_cat/plugins?format=json")}
     if missing := [name for name in PLUGINS if name not in present]:
         raise Wrong(f"version {version} lacks {', '.join(missing)}: install with `opensearch-plugin install`")
     return f"version {version}, {', '.join(name.removeprefix('opensearch-') for name in PLUGINS)}"
@@ -128,7 +129,7 @@ def _registry(settings: Settings) -> str:
     client = registry_client(settings.registry)
     if client is None:
         return "not set: runbooks go as plain Markdown"
-    with translated(address(settings.registry)):
+    with client, translated(address(settings.registry)):
         return f"{len(client.get_subjects())} subjects"
 
 
