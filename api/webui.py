@@ -22,7 +22,6 @@ HEADER_PREFIX: Final = "x-openwebui-"
 TASK_HEADER: Final = "x-openwebui-task"
 TITLE_WORDS: Final = 8
 TITLE_CHARS: Final = 60
-NAME_CHARS: Final = 90  # of a source, without who it is about; one line of the list of sources
 LINE_CHARS: Final = 84  # what the dialog of a source shows without scrolling sideways
 
 FOLLOW_UPS: Final = (
@@ -42,16 +41,15 @@ _HISTORY: Final = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL)
 _QUESTION: Final = re.compile(r"^\s*USER:\s*(.+)$", re.MULTILINE)
 # Open WebUI looks for these wherever they stand, code included: it folds what follows them, or runs it in a frame.
 _TAG: Final = re.compile(
-    r"[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls|html|style|script)|\|(?:begin|end)_of_)",
+    r"\\?[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls|html|style|script)|\|(?:begin|end)_of_)",
     re.IGNORECASE,
 )
 # It opens a code block in these languages as a page or a picture, without being asked.
 _LIVE_FENCE: Final = re.compile(r"([`~]{3}) ?(?:html|svg|xml|css|javascript|js|mermaid|vega)\b", re.IGNORECASE)
 _AFTER_FENCE: Final = re.compile(r"([`~]{3})[ \t]+")
 _MAY_BECOME_MARKUP: Final = re.compile(  # 16: the longest tag
-    r"(?:[<◁][/|]?[a-z_]{0,16}|!|[`~]{1,3} ?[a-z]{0,16})\Z", re.IGNORECASE
+    r"(?:\\|\\?[<◁][/|]?[a-z_]{0,16}|!|[`~]{1,3} ?[a-z]{0,16})\Z", re.IGNORECASE
 )
-_WILDCARDS: Final = re.compile(r"^(?:[*\[\](){}:|#.-]|\s)+")  # what a template of a log line often starts with
 
 
 def is_webui(headers: Mapping[str, str]) -> bool:
@@ -167,16 +165,14 @@ def _source(evidence: Evidence) -> dict[str, Any]:
 
 
 def _name(evidence: Evidence) -> str:
-    """Kind, title, and who it is about: Open WebUI shortens names in the middle.
+    """Kind, title, and whose metric it is: Open WebUI shortens names in the middle.
 
     Never begins with `http`, as a metric may: the browser would ask the same icon service for it.
     """
     title = name_of(evidence)
     if not evidence.title:
         return title[:1].upper() + title[1:]
-    title = _WILDCARDS.sub("", title) or title
-    title = title if len(title) <= NAME_CHARS else title[: NAME_CHARS - 1] + "…"
-    who = f" · {evidence.workload}" if evidence.kind in ("log", "metric") and evidence.workload else ""
+    who = f" · {evidence.workload}" if evidence.kind == "metric" and evidence.workload else ""
     return f"{evidence.kind.capitalize()}: {title}{who}"
 
 

@@ -185,9 +185,7 @@ def test_a_source_says_where_it_comes_from() -> None:
     [
         ("metric", "http.server.errors", "Metric: http.server.errors · checkout"),
         ("alert", "https://evil", "Alert: https://evil"),
-        ("log", "* --- [*] Pool : timed out after *", "Log: Pool : timed out after * · checkout"),
-        ("log", "***", "Log: *** · checkout"),
-        ("log", "x" * 500, "Log: " + "x" * 89 + "… · checkout"),
+        ("log", "checkout: timed out after *", "Log: checkout: timed out after *"),
     ],
 )
 def test_no_name_makes_the_browser_look_for_an_icon_elsewhere(kind: str, title: str, name: str) -> None:
@@ -200,7 +198,7 @@ def test_no_name_makes_the_browser_look_for_an_icon_elsewhere(kind: str, title: 
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a `<think>` b", "a `‹think>` b"),
+        ("a `<think>` \\<think> b \\", "a `‹think>` ‹think> b \\"),
         ("</Thinking a='b'> <|begin_of_thought|> ◁think▷", "‹/Thinking a='b'> ‹|begin_of_thought|> ‹think▷"),
         ("<details type='tool_calls'> <code_interpreter>", "‹details type='tool_calls'> ‹code_interpreter>"),
         ("![x](http://evil/x.png) !!![y][z] no!", "! [x](http://evil/x.png) !!! [y][z] no!"),
