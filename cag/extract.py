@@ -9,10 +9,12 @@ from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
+from cag.inert import code, markdown, name, plain
 from schemas.context import Context, Evidence
 
 SUPPORTING: Final = 5
 STEPS: Final = 4
+SHOWN_CHARS: Final = 240
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
 _STEP: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.+)$")
 
@@ -38,21 +40,19 @@ def extractive_answer(context: Context, cited: Sequence[Evidence], zone: ZoneInf
 
 
 def _sentence(number: int, piece: Evidence, zone: ZoneInfo) -> str:
-    text = " ".join(piece.text.split())
-    text = text if len(text) <= 240 else text[:237] + "..."
-    where = (
-        piece.entity.replace("/", " ", 1) if piece.entity and not piece.entity.endswith("/") else "an unnamed source"
-    )
+    text = piece.text if len(piece.text) <= SHOWN_CHARS else piece.text[: SHOWN_CHARS - 3] + "..."
+    named = piece.entity and not piece.entity.endswith("/")
+    where = name(piece.entity.replace("/", " ", 1)) if named else "an unnamed source"
     if piece.namespace:
-        where += f" in {piece.namespace}"
+        where += f" in {name(piece.namespace)}"
     when = _when(piece, zone)
     if piece.kind == "log":
         times = f"{piece.count} times" if piece.count > 1 else "once"
-        return f"{where} logged `{_code(text)}` {times}{when} [{number}]."
+        return f"{where} logged {code(text)} {times}{when} [{number}]."
     if piece.kind == "event":
         times = f", {piece.count} times" if piece.count > 1 else ""
-        return f"Kubernetes reports {_plain(text)}{times}{when} [{number}]."
-    return f"{_plain(text)}{when} [{number}]."
+        return f"Kubernetes reports {plain(text)}{times}{when} [{number}]."
+    return f"{plain(text)}{when} [{number}]."
 
 
 def _when(piece: Evidence, zone: ZoneInfo) -> str:
@@ -72,24 +72,17 @@ def _steps(guides: Sequence[tuple[int, Evidence]]) -> str:
     if not guides:
         return ""
     number, guide = guides[0]
-    found = [match.group(1).strip() for line in guide.text.splitlines() if (match := _STEP.match(line))]
-    steps = found[:STEPS] or [line.strip() for line in guide.text.splitlines() if line.strip()][:2]
-    listed = "\n".join(f"{place}. {step[:300]} [{number}]" for place, step in enumerate(steps, 1))
-    return f"**What the runbook says** ({_plain(guide.title)}):\n{listed}"
+    lines = guide.text.splitlines()
+    found = [match.group(1) for line in lines if (match := _STEP.match(line))]
+    steps = found[:STEPS] or [line for line in lines if line.strip()][:2]
+    listed = "\n".join(f"{place}. {markdown(step[:300])} [{number}]" for place, step in enumerate(steps, 1))
+    return f"**What the runbook says** ({plain(guide.title)}):\n{listed}"
 
 
 def _nothing(context: Context) -> str:
-    span = context.plan.span
+    start, end = (moment.astimezone(UTC) for moment in (context.plan.span.start, context.plan.span.end))
+    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
     return (
-        f"I found nothing about this between {span.start:%Y-%m-%d %H:%M} and {span.end:%H:%M} UTC. "
+        f"I found nothing about this between {start:%Y-%m-%d %H:%M} and {until} UTC. "
         "That is not proof that nothing happened: see below what could be seen."
     )
-
-
-def _code(text: str) -> str:
-    return text.replace("`", "'")
-
-
-def _plain(text: str) -> str:
-    """Text from machines as text: no links, no markup, no HTML."""
-    return re.sub(r"([\[\]<>*_`|])", r"\\\1", text).replace("\\_", "_")
