@@ -6,13 +6,17 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
+from cag.inert import UNSEEN
 from schemas.context import Context, Evidence, Turn
 
 # Four bytes a token is the usual figure for English with o200k; logs are denser, so three is the safe side.
 BYTES_PER_TOKEN: Final = 3
 HISTORY_TURNS: Final = 6
 HISTORY_CHARS: Final = 4_000
-_CONTROL: Final = re.compile(r"<\|[^|<>]{0,40}\|>|[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e\u2066-\u2069]")
+QUESTION_CHARS: Final = 8_000
+HEADINGS_TOKENS: Final = 2_000  # of the stable prefix
+NAME_CHARS: Final = 120
+_CONTROL: Final = re.compile(r"<\|[^|<>]{0,40}\|>")  # of gpt-oss's harmony format, and of its relatives
 
 SYSTEM: Final = """You help engineers understand running software.
 Answer from the evidence below, and from nothing else.
@@ -31,7 +35,7 @@ class Prompt:
 
 
 def tokens(text: str) -> int:
-    """An upper estimate, without a tokenizer."""
+    """An estimate without a tokenizer, high for prose and about right for logs."""
     return len(text.encode(errors="replace")) // BYTES_PER_TOKEN + 1
 
 
@@ -50,16 +54,15 @@ def within_budget(evidence: Sequence[Evidence], budget_tokens: int) -> tuple[Evi
 def assemble(context: Context, earlier: Sequence[Turn], *, headings: Sequence[str], budget_tokens: int) -> Prompt:
     """`headings`: titles of all runbooks in a fixed order, part of the stable prefix."""
     cited = within_budget(context.evidence, budget_tokens)
-    pack = "\n".join(f"- {clean(heading)}" for heading in headings)
-    system = f"{SYSTEM}\n\nRunbooks that exist:\n{pack or '- none'}"
+    system = f"{SYSTEM}\n\nRunbooks that exist:\n{_pack(headings)}"
     # The fence cannot be guessed by whoever writes the logs, and is the same for the same question and evidence.
     fence = blake2b(repr((context.plan, cited)).encode(errors="replace"), digest_size=8).hexdigest()
     lines = [_line(number, piece) for number, piece in enumerate(cited, 1)]
     span = context.plan.span
     ask = (
         f"Evidence from {span.start:%Y-%m-%d %H:%M:%S} to {span.end:%Y-%m-%d %H:%M:%S} UTC.\n"
-        f"{context.freshness.statement}\n<evidence {fence}>\n" + "\n".join(lines) + f"\n</evidence {fence}>\n\n"
-        f"Question: {context.plan.question}"
+        f"{clean(context.freshness.statement)}\n<evidence {fence}>\n" + "\n".join(lines) + f"\n</evidence {fence}>\n\n"
+        f"Question: {clean(context.plan.question)[:QUESTION_CHARS]}"
     )
     past = [
         Turn(role=turn.role, content=clean(turn.content)[:HISTORY_CHARS]) for turn in earlier if turn.role != "system"
@@ -73,11 +76,30 @@ def assemble(context: Context, earlier: Sequence[Turn], *, headings: Sequence[st
 
 def clean(text: str) -> str:
     """Without control tokens of the model and without characters that hide or reorder text."""
-    return _CONTROL.sub(" ", text)
+    return _CONTROL.sub(" ", UNSEEN.sub(" ", text))
+
+
+def _pack(headings: Sequence[str]) -> str:
+    """As many as fit; how many do not depends on the headings alone."""
+    lines: list[str] = []
+    left = HEADINGS_TOKENS
+    for heading in headings:
+        line = f"- {' '.join(clean(heading).split())}"
+        left -= tokens(line)
+        if left < 0:
+            return "\n".join([*lines, f"- and {len(headings) - len(lines)} more"])
+        lines.append(line)
+    return "\n".join(lines) or "- none"
 
 
 def _line(number: int, piece: Evidence) -> str:
-    place = "/".join(filter(None, (piece.cluster, piece.namespace))) or "-"
+    """One piece; only a number of ours stands at the beginning of a line, further lines are set in."""
+    place = "/".join(_name(part) for part in (piece.cluster, piece.namespace) if part) or "-"
     when = f" {piece.first:%H:%M:%S}-{piece.last:%H:%M:%S}" if piece.first and piece.last else ""
     times = f" x{piece.count}" if piece.count > 1 else ""
-    return f"[{number}] {piece.kind} {place} {piece.entity}{when}{times} {piece.severity}: {clean(piece.text)}"
+    text = "\n    ".join(clean(piece.text).splitlines())
+    return f"[{number}] {piece.kind} {place} {_name(piece.entity)}{when}{times} {piece.severity}: {text}"
+
+
+def _name(text: str) -> str:
+    return " ".join(clean(text).split())[:NAME_CHARS]

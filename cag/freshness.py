@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from cag.evidence import moment
+from cag.inert import name
 from schemas.context import Freshness, PartitionFreshness, Plan, SourceFreshness
 
 SILENT_AFTER: Final = timedelta(minutes=3)  # a source that spoke before and has said nothing for so long
@@ -71,8 +72,7 @@ def _partition(w: Mapping[str, Any], ends: Mapping[tuple[str, int], int] | None)
 def _silent(sources: Sequence[SourceFreshness], now: datetime) -> list[str]:
     silent = sorted((s for s in sources if now - s.newest > SILENT_AFTER), key=lambda s: s.newest, reverse=True)
     said = [
-        f"{'/'.join(filter(None, (s.cluster, s.namespace, s.workload))) or 'an unnamed source'} has been silent on "
-        f"{s.topic} since {_clock(s.newest)}"
+        f"{_place(s) or 'an unnamed source'} has been silent on {s.topic} since {_clock(s.newest, now)}"
         for s in silent[:NAMED]
     ]
     return [*said, f"{len(silent) - NAMED} more sources are silent"] if len(silent) > NAMED else said
@@ -93,12 +93,19 @@ def _statement(
         said = "No data to go by."
     else:
         age = max((now - newest).total_seconds(), 0)
-        said = f"Newest data {_clock(newest)} UTC ({_age(age)} old), from {len(sources)} sources."
+        said = f"Newest data {_clock(newest, now)} UTC ({_age(age)} old), from {len(sources)} sources."
     return f"{said} Not seen: {'; '.join(missing)}." if missing else f"{said} Nothing known to be missing."
 
 
-def _clock(when: datetime) -> str:
-    return when.astimezone(UTC).strftime("%H:%M:%S")
+def _place(source: SourceFreshness) -> str:
+    """Telemetry chooses these names, and they stand outside of every fence."""
+    return "/".join(name(part) for part in (source.cluster, source.namespace, source.workload) if part)
+
+
+def _clock(when: datetime, now: datetime) -> str:
+    """The time of day, with its date when that is not today's."""
+    when, now = when.astimezone(UTC), now.astimezone(UTC)
+    return when.strftime("%H:%M:%S" if when.date() == now.date() else "%Y-%m-%d %H:%M:%S")
 
 
 def _age(seconds: float) -> str:
