@@ -3,9 +3,10 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from operator import mul
 from typing import Final
 
 from schemas.context import Evidence, Plan, Scope
@@ -15,6 +16,7 @@ from schemas.runbooks import Corpus, Runbook, Section
 K1, B = 1.2, 0.75
 RANK_CONSTANT: Final = 60  # of reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009
 SECTION_CHARS: Final = 1_800
+URLS_REMEMBERED: Final = 1_000
 _WORD: Final = re.compile(r"[a-z0-9]+")
 _HUMPS: Final = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[_\-./]")
 # Sections that say what to do come before those that explain, when an alert names a whole runbook.
@@ -26,12 +28,12 @@ _STOP: Final = frozenset({
 })  # fmt: skip
 
 
-@lru_cache(maxsize=20_000)
 def words(text: str) -> tuple[str, ...]:
     """Lower-case words without stop words; `KubePodCrashLooping` gives `kube pod crash looping`."""
     return tuple(_stem(word) for word in _WORD.findall(_HUMPS.sub(" ", text).lower()) if word not in _STOP)
 
 
+@lru_cache(maxsize=50_000)
 def _stem(word: str) -> str:
     """Enough of a stem to let plurals and -ing forms meet."""
     for ending in ("ing", "ed", "es", "s"):
@@ -45,8 +47,7 @@ class Entry:
     id: str
     runbook: Runbook
     section: Section
-    counts: Mapping[str, int]
-    length: int
+    length: int  # in words
 
 
 @dataclass(slots=True)
@@ -56,22 +57,24 @@ class Library:
     corpus: Corpus
     entries: list[Entry] = field(default_factory=list)
     vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    _frequency: Counter[str] = field(default_factory=Counter)
+    _postings: dict[str, list[tuple[Entry, int]]] = field(default_factory=dict)  # word -> how often in which entry
+    _sections: dict[str, list[Entry]] = field(default_factory=dict)  # by path
+    _by_alert: Mapping[str, Sequence[str]] = field(default_factory=dict)  # evidence ids, runbooks about it first
+    _at_url: dict[str, Runbook | None] = field(default_factory=dict)
     _mean_length: float = 1.0
 
     @classmethod
     def of(cls, corpus: Corpus) -> "Library":
-        entries = []
+        made = cls(corpus, _by_alert=corpus.by_alert())
         for identity, runbook, section in corpus.sections():
             if section.text.strip():
                 counts = Counter(words(section.plain))
-                entries.append(
-                    Entry(id=identity, runbook=runbook, section=section, counts=counts, length=sum(counts.values()))
-                )
-        made = cls(corpus, entries)
-        for entry in entries:
-            made._frequency.update(entry.counts.keys())
-        made._mean_length = sum(e.length for e in entries) / max(len(entries), 1) or 1.0
+                entry = Entry(id=identity, runbook=runbook, section=section, length=counts.total())
+                made.entries.append(entry)
+                made._sections.setdefault(runbook.path, []).append(entry)
+                for word, count in counts.items():
+                    made._postings.setdefault(word, []).append((entry, count))
+        made._mean_length = sum(e.length for e in made.entries) / max(len(made.entries), 1) or 1.0
         return made
 
     def headings(self) -> list[str]:
@@ -87,57 +90,70 @@ class Library:
         limit: int,
     ) -> list[Evidence]:
         """Sections for a plan and for the evidence that was found: those of its alerts first."""
+        mine = {entry.id: entry for entry in self.entries if visible(entry.runbook, scope)}
         query = " ".join([plan.search_text, *(e.text for e in telling[:4])])
-        seen = {entry.id: score for entry, score in self._similar(query, vector)}
-        for runbook, weight in self._named(plan, telling):
+        seen = self._similar(query, vector, mine)
+        for sections, weight in self._named(plan, telling, scope):
             # Several alerts fire in one incident: the one whose runbook is most like the evidence comes first.
-            mine = [e for e in self.entries if e.runbook is runbook]
-            alike = max((seen.get(e.id, 0.0) for e in mine), default=0.0)
-            helpful = [e for e in mine if _HELPFUL.search(e.section.heading)]
-            for place, entry in enumerate(helpful[:2] or mine[:1]):
+            alike = max(seen.get(e.id, 0.0) for e in sections)
+            helpful = [e for e in sections if _HELPFUL.search(e.section.heading)]
+            for place, entry in enumerate(helpful[:2] or sections[:1]):
                 seen[entry.id] = max(seen.get(entry.id, 0.0), weight + alike - 0.01 * place)
-        allowed = [e for e in self.entries if e.id in seen and visible(e.runbook, scope)]
-        ordered = sorted(allowed, key=lambda e: (-seen[e.id], e.id))
-        return [_evidence(entry, seen[entry.id]) for entry in ordered[:limit]]
+        best = sorted(seen, key=lambda identity: (-seen[identity], identity))[:limit]
+        return [_evidence(mine[identity], seen[identity]) for identity in best]
 
     def get(self, identity: str, scope: Scope) -> Evidence | None:
         found = next((e for e in self.entries if e.id == identity), None)
         return _evidence(found, 1.0) if found and visible(found.runbook, scope) else None
 
-    def _named(self, plan: Plan, telling: Sequence[Evidence]) -> list[tuple[Runbook, float]]:
-        """Runbooks that an alert names, by its address or by its name; best evidence first."""
-        found: list[tuple[Runbook, float]] = []
-        by_alert = {name: r for r in reversed(self.corpus.runbooks) for name in r.alerts}
+    def _named(self, plan: Plan, telling: Sequence[Evidence], scope: Scope) -> list[tuple[list[Entry], float]]:
+        """Sections that an alert names, by the address of a runbook or by its own name; best evidence first."""
+        named = [(self._about(name, scope), 2.0) for name in plan.alerts]
         for place, piece in enumerate(e for e in telling if e.kind == "alert"):
-            runbook = (self.corpus.at_url(piece.url) if piece.url else None) or by_alert.get(piece.title)
-            if runbook is not None:
-                found.append((runbook, 1.0 - 0.02 * place))
-        return [(by_alert[name], 2.0) for name in plan.alerts if name in by_alert] + found
+            runbook = self._addressed(piece.url)
+            reachable = runbook is not None and visible(runbook, scope)
+            sections = self._sections.get(runbook.path, []) if runbook and reachable else []
+            named.append((sections or self._about(piece.title, scope), 1.0 - 0.02 * place))
+        return [(sections, weight) for sections, weight in named if sections]
 
-    def _similar(self, query: str, vector: Sequence[float] | None) -> list[tuple[Entry, float]]:
+    def _about(self, alert: str, scope: Scope) -> list[Entry]:
+        """All sections of the first runbook about an alert, else the sections that mention it."""
+        ids = set(self._by_alert.get(alert, ()))
+        found = [e for e in self.entries if e.id in ids and visible(e.runbook, scope)] if ids else []
+        about = next((e.runbook for e in found if alert in e.runbook.alerts), None)
+        return self._sections[about.path] if about else found
+
+    def _addressed(self, url: str) -> Runbook | None:
+        if not url:
+            return None
+        if url not in self._at_url:
+            if len(self._at_url) >= URLS_REMEMBERED:
+                self._at_url.clear()
+            self._at_url[url] = self.corpus.at_url(url)
+        return self._at_url[url]
+
+    def _similar(self, query: str, vector: Sequence[float] | None, mine: Mapping[str, Entry]) -> dict[str, float]:
         """Reciprocal rank fusion of BM25 and cosine, scaled so that first in both is 0.8."""
-        by_words = sorted(self.entries, key=lambda e: -self._bm25(words(query), e))[:50]
-        rankings = [[e for e in by_words if self._bm25(words(query), e) > 0]]
+        by_words = self._bm25(words(query))
+        rankings = [sorted((i for i in by_words if i in mine), key=lambda i: (-by_words[i], i))[:50]]
         if vector is not None and self.vectors:
-            close: Callable[[Entry], float] = lambda e: -_dot(self.vectors.get(e.id, ()), vector)  # noqa: E731
-            rankings.append(sorted(self.entries, key=close)[:50])
+            close = {i: _dot(self.vectors[i], vector) for i in mine if i in self.vectors}
+            rankings.append(sorted(close, key=lambda i: (-close[i], i))[:50])
         fused: dict[str, float] = {}
         for ranking in rankings:
-            for rank, entry in enumerate(ranking):
-                fused[entry.id] = fused.get(entry.id, 0.0) + 0.4 * (RANK_CONSTANT + 1) / (RANK_CONSTANT + 1 + rank)
-        best = sorted(fused.items(), key=lambda item: (-item[1], item[0]))[:20]
-        by_id = {entry.id: entry for entry in self.entries}
-        return [(by_id[identity], score) for identity, score in best]
+            for rank, identity in enumerate(ranking):
+                fused[identity] = fused.get(identity, 0.0) + 0.4 * (RANK_CONSTANT + 1) / (RANK_CONSTANT + 1 + rank)
+        return dict(sorted(fused.items(), key=lambda item: (-item[1], item[0]))[:20])
 
-    def _bm25(self, query: Sequence[str], entry: Entry) -> float:
-        total = 0.0
-        norm = K1 * (1 - B + B * entry.length / self._mean_length)
-        for word in set(query):
-            count = entry.counts.get(word, 0)
-            if count:
-                rarity = math.log(1 + (len(self.entries) - self._frequency[word] + 0.5) / (self._frequency[word] + 0.5))
-                total += rarity * count * (K1 + 1) / (count + norm)
-        return total
+    def _bm25(self, query: Sequence[str]) -> dict[str, float]:
+        scores: dict[str, float] = {}
+        for word in dict.fromkeys(query):
+            holding = self._postings.get(word, ())
+            rarity = math.log(1 + (len(self.entries) - len(holding) + 0.5) / (len(holding) + 0.5))
+            for entry, count in holding:
+                norm = K1 * (1 - B + B * entry.length / self._mean_length)
+                scores[entry.id] = scores.get(entry.id, 0.0) + rarity * count * (K1 + 1) / (count + norm)
+        return scores
 
 
 def visible(runbook: Runbook, scope: Scope) -> bool:
@@ -146,7 +162,7 @@ def visible(runbook: Runbook, scope: Scope) -> bool:
 
 
 def _dot(one: Sequence[float], two: Sequence[float]) -> float:
-    return sum(a * b for a, b in zip(one, two, strict=False))
+    return float(sum(map(mul, one, two)))
 
 
 def _evidence(entry: Entry, score: float) -> Evidence:
