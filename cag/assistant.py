@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -37,6 +37,7 @@ CATALOG_DAYS: Final = 7
 CATALOG_REMEMBERED_S: Final = 5.0
 RUNBOOKS_SHOWN: Final = 3
 SYNC_EVERY_S: Final = 1.0
+EMBEDDER_EVERY_S: Final = 5.0
 NO_MODEL: Final = "no model is configured"
 
 
@@ -77,13 +78,14 @@ class Assistant:
 
     async def start(self) -> None:
         """Load the embedder and keep the runbooks in step, both in the background."""
-        self._tasks = [asyncio.create_task(self._load_embedder()), asyncio.create_task(self._follow_runbooks())]
+        self._tasks = [asyncio.create_task(self._keep_embedder()), asyncio.create_task(self._follow_runbooks())]
+        for task in self._tasks:
+            task.add_done_callback(_tell)
 
     async def close(self) -> None:
         for task in self._tasks:
             task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await task
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reader.close()
         await self._runbooks.aclose()
         if self._model is not None:
@@ -108,7 +110,8 @@ class Assistant:
         watch.lap("embed")
         facts: list[Evidence] = []
         try:
-            facts = await self._retrieval.evidence(made, scope, vector, catalog, limit, watch)
+            found = await self._retrieval.evidence(made, scope, vector, catalog, limit, watch)
+            facts = [piece for piece in found if queries.visible_in(scope, piece.cluster, piece.namespace)]
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be searched ({error})")
         guides = self._library.find(made, facts, scope, vector, RUNBOOKS_SHOWN)
@@ -213,7 +216,7 @@ class Assistant:
         said = list(trouble)
         try:
             found = await self._reader.search(self._names.alias("watermarks"), queries.watermarks(scope))
-            marks = [hit["_source"] for hit in found["hits"]["hits"]]
+            marks = [mark for hit in found["hits"]["hits"] if _may_know(mark := hit["_source"], scope)]
         except (SinkUnavailable, SinkMisconfigured):
             said.append("the watermarks could not be read")
         since = int(made.span.start.timestamp() * 1000) if made else int((now.timestamp() - 86_400) * 1000)
@@ -221,9 +224,16 @@ class Assistant:
         letters = await asyncio.to_thread(self._lag.dead_letters_since, since)
         return freshness(marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, trouble=said)
 
-    async def _load_embedder(self) -> None:
-        await asyncio.to_thread(self._embedder.load)
-        await asyncio.to_thread(self._embedder.embed, ["warm up"])
+    async def _keep_embedder(self) -> None:
+        """Load the embedder, and again when a remote one was away: questions are embedded only while it is ready."""
+        while True:
+            try:
+                if not self._embedder.ready():
+                    await asyncio.to_thread(self._embedder.load)
+                    await asyncio.to_thread(self._embedder.embed, ["warm up"])
+            except (SinkUnavailable, SinkMisconfigured) as error:
+                log.warning("the embedder is not ready", reason=str(error))
+            await asyncio.sleep(EMBEDDER_EVERY_S)
 
     async def _follow_runbooks(self) -> None:
         """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away."""
@@ -263,5 +273,16 @@ def _finish(reason: str) -> FinishReason:
 
 
 def _salt(scope: Scope) -> str:
-    """Scopes never share the model server's prefix cache."""
-    return f"{','.join(sorted(scope.clusters))}|{','.join(sorted(scope.namespaces))}"
+    """Scopes never share the model server's prefix cache, whatever characters their names hold."""
+    return repr((sorted(scope.clusters), sorted(scope.namespaces)))
+
+
+def _may_know(mark: Mapping[str, Any], scope: Scope) -> bool:
+    """A partition belongs to no namespace; a source is for those who may see what it says."""
+    return mark["level"] == "partition" or queries.visible_in(scope, mark["cluster"], mark["namespace"])
+
+
+def _tell(task: asyncio.Task[None]) -> None:
+    """Work in the background does not end by itself: when it does, that is a defect, and never a silent one."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("work in the background has ended", error=type(error).__name__, reason=str(error))

@@ -67,7 +67,7 @@ class EvidenceReader:
             ]
         )
         by_id = {hit["_source"]["pattern_id"]: hit["_source"] for hit in _hits(texts)}
-        return _first(log_candidates(details, by_id, {}, {}, span), listed)
+        return _first(log_candidates(details, by_id, {}, {}, span), _hits(listed), scope)
 
     async def _metric(self, series: str, span: Span, scope: Scope) -> tuple[Evidence, list[dict[str, object]]] | None:
         start, end = queries.millis(span)
@@ -76,7 +76,7 @@ class EvidenceReader:
         body = {"size": DOCUMENTS, "sort": [{"hour_ms": "asc"}], "query": {"bool": {"filter": filters}}}
         found = await self._reader.search(self._names.alias("series"), body)
         candidate = metric_candidate([hit["_source"] for hit in _hits(found)], span) if _hits(found) else None
-        return _first([candidate] if candidate else [], found)
+        return _first([candidate] if candidate else [], _hits(found), scope)
 
     async def _dated(
         self, kind: str, day: str, identity: str, scope: Scope
@@ -94,17 +94,20 @@ class EvidenceReader:
             candidate: Candidate | None = event_candidate(source, None, span, day, identity)
         else:
             candidate = alert_candidate(source, span, day, identity)
-        return _first([candidate] if candidate else [], {"hits": {"hits": hits}})
+        return _first([candidate] if candidate else [], hits, scope)
 
 
-def _first(candidates: Sequence[Candidate], listed: Json) -> tuple[Evidence, list[dict[str, object]]] | None:
+def _first(
+    candidates: Sequence[Candidate], hits: Sequence[Json], scope: Scope
+) -> tuple[Evidence, list[dict[str, object]]] | None:
     """The evidence and the documents that it was made of; slices are for machines and stay out."""
-    if not candidates:
-        return None
     documents = [
         {"index": hit["_index"], "id": hit["_id"], **{k: v for k, v in hit["_source"].items() if k != "slices"}}
-        for hit in _hits(listed)
+        for hit in hits
+        if queries.visible_in(scope, hit["_source"]["cluster"], hit["_source"]["namespace"])
     ]
+    if not candidates or len(documents) < len(hits):
+        return None
     return candidates[0].evidence, documents
 
 

@@ -25,6 +25,12 @@ def in_scope(scope: Scope) -> list[Json]:
     return filters
 
 
+def visible_in(scope: Scope, cluster: str, namespace: str) -> bool:
+    """`in_scope` once more, on what came back: a query that forgot its filter must not leak."""
+    in_cluster = not scope.clusters or cluster in scope.clusters
+    return in_cluster and (not scope.namespaces or namespace in scope.namespaces)
+
+
 def named(plan: Plan) -> list[Json]:
     """A namespace that was named narrows the search; things without a namespace (nodes) stay."""
     if not plan.namespaces:
@@ -135,7 +141,8 @@ def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
     """Alerts that fired at some time in the range. One that still fires has no later observation, so it looks back."""
     start, end = millis(plan.span)
     filters: list[Json] = [
-        {"range": {"first_ms": {"lte": end, "gte": start - HISTORY_MS}}},
+        {"range": {"first_ms": {"lte": end}}},
+        {"range": {"last_ms": {"gte": start - HISTORY_MS}}},
         *in_scope(scope),
         *named(plan),
     ]

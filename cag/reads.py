@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as SearchConnectionError
-from opensearchpy.exceptions import NotFoundError, TransportError
+from opensearchpy.exceptions import NotFoundError, SerializationError, TransportError
 
-from processors.index import client_options
+from processors.index import client_options, kind_of
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import OpenSearch as OpenSearchSettings
 
@@ -54,8 +54,12 @@ class IndexReader:
             return {"hits": {"hits": []}, "aggregations": {}}
         except TransportError as error:
             if error.status_code in (400, 401, 403):
-                raise SinkMisconfigured(
-                    f"OpenSearch at {self._address} refused a search: {error.status_code} {str(error.info)[:500]}"
-                ) from None
+                # The kind of error only: what stands behind it quotes the question, and the answer quotes us.
+                kind = kind_of(error)
+                raise SinkMisconfigured(f"OpenSearch at {self._address} refused: {error.status_code} {kind}") from None
             raise SinkUnavailable(f"OpenSearch at {self._address} answered {error.status_code}") from None
-        return dict(answer)
+        except SerializationError:  # a proxy's page with status 200, or an answer that was cut off
+            answer = None
+        if not isinstance(answer, dict):
+            raise SinkUnavailable(f"OpenSearch at {self._address} answered something that is not JSON")
+        return answer
