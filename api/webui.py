@@ -197,7 +197,7 @@ def _facts(evidence: Evidence) -> Iterator[tuple[str, str]]:
 
 
 def _folded(text: str) -> str:
-    lines = (textwrap.wrap(line, LINE_CHARS, drop_whitespace=False) or [""] for line in text.splitlines())
+    lines = (textwrap.wrap(line, LINE_CHARS, tabsize=4, drop_whitespace=False) or [""] for line in text.splitlines())
     return "\n".join(piece for pieces in lines for piece in pieces)
 
 
