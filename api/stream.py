@@ -99,7 +99,7 @@ async def chunks(
         if events and (text := events.rest()):
             yield envelope.delta({"content": text})
     except Exception:
-        for event in events.close() if events else ():
+        for event in events.close(otherwise="Stopped") if events else ():
             yield event
         raise
     rests_on = grounding(done, sources).model_dump(mode="json")

@@ -114,13 +114,16 @@ class Events:
         else:
             yield from self.close()
 
-    def close(self) -> Iterator[dict[str, Any]]:
-        """A last status that is done: an open one would shimmer for ever, also after a reload."""
+    def close(self, otherwise: str = "Done") -> Iterator[dict[str, Any]]:
+        """A last status that is done: an open one would shimmer for ever, also after a reload.
+
+        It says what was found; if nothing was, `otherwise`.
+        """
         yield from self._sources()
         if not self._open:
             return
         self._open = ""
-        found = {"action": "sources_retrieved", "count": self._sent} if self._sent else {"description": "Done"}
+        found = {"action": "sources_retrieved", "count": self._sent} if self._sent else {"description": otherwise}
         yield _event("status", {**found, "done": True})
 
     def text(self, delta: str) -> str:

@@ -12,7 +12,7 @@ from starlette.types import Message
 from api.app import create_app
 from api.stream import Envelope, Wish, chunks
 from api.webui import Events
-from schemas.answer import AnswerPart, Delta, Done, Source, Usage
+from schemas.answer import AnswerPart, Delta, Done, Source, Status, Usage
 from schemas.context import Evidence, Scope, Turn
 from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
@@ -92,6 +92,13 @@ async def test_a_broken_stream_keeps_its_text_and_ends_well(trouble: Exception, 
     assert any(c["choices"][0]["delta"].get("content") == "The pool " for c in chunks if "choices" in c)
     assert [c["event"]["data"]["done"] for c in chunks if c.get("event", {}).get("type") == "status"][-1] is True
     assert "secret" not in json.dumps(chunks)
+
+
+def test_an_answer_that_breaks_before_any_evidence_does_not_say_done() -> None:
+    events = Events()
+    list(events.of(Status("Searching", False)))
+    assert [e["event"]["data"] for e in events.close("Stopped")] == [{"description": "Stopped", "done": True}]
+    assert list(events.close("Stopped")) == []
 
 
 @pytest.mark.parametrize("stream", [True, False])
