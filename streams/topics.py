@@ -1,6 +1,7 @@
 """Topics as Kafka has them: reach the broker, read topic ids, create what is missing, compare settings, measure lag."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -26,6 +27,10 @@ from schemas.settings import Kafka, kafka_client_config
 from schemas.topics import Topic
 
 ANSWER_S: Final = 10.0
+COORDINATOR_PATIENCE_S: Final = 30.0
+NO_COORDINATOR: Final = frozenset(
+    {KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.COORDINATOR_LOAD_IN_PROGRESS}
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,16 +134,18 @@ class Broker:
     def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The group's next offsets to read, by topic and partition; those without one are left out."""
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]
-        answers = self._client.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, asked)], request_timeout=self._timeout_s
+        wanted = [ConsumerGroupTopicPartitions(group, asked)]
+        answer = self._of_coordinator(
+            lambda: self._client.list_consumer_group_offsets(wanted, request_timeout=self._timeout_s)[group]
         )
-        found = self._wait(answers[group]).topic_partitions
+        found = answer.topic_partitions
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def group(self, name: str) -> Group:
         """A group that nobody has joined yet is unstable and empty."""
-        future = self._client.describe_consumer_groups([name], request_timeout=self._timeout_s)[name]
-        found = self._wait(future)
+        found = self._of_coordinator(
+            lambda: self._client.describe_consumer_groups([name], request_timeout=self._timeout_s)[name]
+        )
         return Group(
             stable=found.state == ConsumerGroupState.STABLE,
             instances=frozenset(m.group_instance_id for m in found.members if m.group_instance_id),
@@ -172,6 +179,17 @@ class Broker:
             if error.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
                 return None
             raise SinkUnavailable(self._why(error)) from None
+
+    def _of_coordinator(self, ask: Callable[[], Any]) -> Any:
+        """What the group's coordinator answers; a new cluster has none until Kafka has made its offsets topic."""
+        deadline = time.monotonic() + COORDINATOR_PATIENCE_S
+        while True:
+            try:
+                return ask().result()
+            except KafkaException as error:
+                if error.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
+                    raise SinkUnavailable(self._why(error)) from None
+                time.sleep(0.2)
 
     def _wait(self, future: Any) -> Any:
         try:
