@@ -131,7 +131,9 @@ def ready(installation: Installation) -> dict[str, str]:
 def answer(installation: Installation) -> tuple[str, set[str]]:
     """Who wrote the answer, and what kinds of evidence it cites."""
     question = {"model": "freshet", "messages": [{"role": "user", "content": "why was payments not reached?"}]}
-    said = httpx.post(f"{installation.api_url}/v1/chat/completions", json=question, timeout=30).json()["freshet"]
+    reply = httpx.post(f"{installation.api_url}/v1/chat/completions", json=question, timeout=30)
+    assert reply.status_code == 200, reply.text
+    said = reply.json()["freshet"]
     return said["mode"], {citation["kind"] for citation in said["citations"]}
 
 
@@ -209,13 +211,16 @@ def test_the_worker_gets_in(
 def test_a_password_that_is_withdrawn_pauses_and_loses_nothing(
     installation: Installation, reads: Reads, secured: Secured, runbooks: Path, tmp_path: Path
 ) -> None:
+    before = reads.counted() + LINES
+    send(installation, tmp_path)
     installation.run("cag", "publish", str(runbooks))
     with one_worker(installation):
+        installation.wait(lambda: reads.counted() >= before, "the first lines", "worker-1", PATIENCE_S)
         installation.start_api(port=free_port(0))
         installation.wait(lambda: ready(installation) == dict.fromkeys(PARTS, "ok"), "readiness", "api", PATIENCE_S)
         installation.wait(lambda: answer(installation) == ("model", {"log", "runbook"}), "both", "api", PATIENCE_S)
         index = secured.doors["OPENSEARCH"]
-        before, accepted = reads.counted(), index.accepts
+        accepted = index.accepts
         index.accepts = "nothing"
         send(installation, tmp_path)
         said = installation.log("worker-1")
