@@ -3,35 +3,21 @@
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
+from cag.moments import span_of
+from processors.shape import IDENTIFIER
 from schemas.context import Plan, Span, Turn
 
-AROUND: Final = timedelta(minutes=10)  # "at 14:05" looks this far back, and half as far ahead
-LONGEST: Final = timedelta(days=14)
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_LAST: Final = re.compile(
-    r"\b(?:last|past|previous)\s+(?:(\d{1,4}|an?|few|couple(?: of)?)\s*)?"
-    r"(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d|weeks?|w)\b",
-    re.IGNORECASE,
-)
-_AGO: Final = re.compile(
-    r"\b(\d{1,4}|an?)\s*(seconds?|secs?|s|minutes?|mins?|m|hours?|hrs?|h|days?|d)\s+ago\b", re.IGNORECASE
-)
-_CLOCK: Final = (
-    r"(\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?"
-    r"|\d{1,2}:\d{2}(?::\d{2})?\s*(?:am|pm)?)"
-)
-_BETWEEN: Final = re.compile(rf"\b(?:between|from)\s+{_CLOCK}\s+(?:and|to|until|-)\s+{_CLOCK}", re.IGNORECASE)
-_SINCE: Final = re.compile(rf"\b(?:since|after)\s+{_CLOCK}", re.IGNORECASE)
-_AT: Final = re.compile(rf"\b(?:at|around|about|near)\s+{_CLOCK}", re.IGNORECASE)
-_ISO: Final = re.compile(r"\b\d{4}-\d{2}-\d{2}T\d{2}:\d{2}(?::\d{2})?(?:\.\d+)?(?:Z|[+-]\d{2}:?\d{2})?")
-_IDENTIFIER: Final = re.compile(
-    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b"
-)
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]*[a-z0-9])?", re.IGNORECASE)
+IDENTIFIERS: Final = 8
+READ_CHARS, READ_TURNS = 20_000, 10  # of a question, of a conversation: reading a megabyte would take a second
+SEARCHED_CHARS: Final = 1_000  # of a question: OpenSearch takes 1,024 clauses, and a word may make several
+_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
+# What Kubernetes puts behind the name of a workload: a hash and five of its safe letters, those five, or an ordinal.
+_POD_SUFFIX: Final = re.compile(r"(?:[a-z0-9]{6,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5}|\d{1,5}|\d{8}(?:-[a-z0-9]{5})?")
 
 
 def _words(alternatives: str) -> re.Pattern[str]:
@@ -72,112 +58,66 @@ class _Found:
 
 def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_window: timedelta, zone: ZoneInfo) -> Plan:
     """The plan of the last user turn. What it leaves out is carried over from the turns before it."""
-    asked = [turn.content for turn in turns if turn.role == "user"]
+    asked = [turn.content.encode(errors="replace").decode() for turn in turns if turn.role == "user"]
     question = asked[-1] if asked else ""
-    span = span_of(question, now=now, zone=zone)
-    found = entities(question, catalog)
-    for earlier in reversed(asked[:-1]):
-        span = span or span_of(earlier, now=now, zone=zone)
-        if not found:
-            found = entities(earlier, catalog)
+    read = [text[:READ_CHARS] for text in asked[: -READ_TURNS - 1 : -1]]  # the latest first
+    spans = (span_of(text, now=now, zone=zone) for text in read)
+    named = ((text, entities(text, catalog), _identifiers(text)) for text in read)
+    about, found, identifiers = next((each for each in named if each[1] or each[2]), ("", _Found(), ()))
+    end = now.astimezone(UTC)
     return Plan(
         question=question,
-        span=span or Span(start=now - default_window, end=now),
+        span=next((span for span in spans if span), None) or Span(start=end - default_window, end=end),
         namespaces=tuple(found.namespaces),
         workloads=tuple(found.workloads),
         pods=tuple(found.pods),
         nodes=tuple(found.nodes),
         alerts=tuple(found.alerts),
-        identifiers=tuple(dict.fromkeys(_IDENTIFIER.findall(question)))[:8],
-        intent=next((intent for intent, words in _INTENTS if words.search(question)), "diagnose"),
-        search_text=question[:2_000],
+        identifiers=identifiers,
+        intent=next((intent for intent, words in _INTENTS if words.search(question[:READ_CHARS])), "diagnose"),
+        search_text=" ".join(dict.fromkeys(filter(None, (*read[:1], about))))[:SEARCHED_CHARS],
     )
-
-
-def span_of(question: str, *, now: datetime, zone: ZoneInfo) -> Span | None:
-    """The stretch of time that a question names; None when it names none."""
-    if found := _BETWEEN.search(question):
-        start, end = (_moment(text, now, zone) for text in found.groups())
-        if start and end:
-            return _span(min(start, end), max(start, end), found.group(), now)
-    if found := _SINCE.search(question):
-        start = _moment(found.group(1), now, zone)
-        if start:
-            return _span(start, now, found.group(), now)
-    if found := _AT.search(question) or _ISO.search(question):
-        moment = _moment(found.group(1) if found.re is _AT else found.group(), now, zone)
-        if moment:
-            return _span(moment - AROUND, moment + AROUND / 2, found.group(), now)
-    if found := _LAST.search(question):
-        return _span(now - _length(found.group(1), found.group(2)), now, found.group(), now)
-    if found := _AGO.search(question):
-        moment = now - _length(found.group(1), found.group(2))
-        return _span(moment - AROUND, moment + AROUND / 2, found.group(), now)
-    local = now.astimezone(zone)
-    midnight = local.replace(hour=0, minute=0, second=0, microsecond=0)
-    for words, start, end in (
-        ("yesterday", midnight - timedelta(days=1), midnight),
-        ("last night", midnight - timedelta(hours=2), midnight + timedelta(hours=7)),
-        ("this morning", midnight + timedelta(hours=5), midnight + timedelta(hours=12)),
-        ("today", midnight, local),
-    ):
-        if re.search(rf"\b{words}\b", question, re.IGNORECASE):
-            return _span(start, end, words, now)
-    return None
-
-
-def _span(start: datetime, end: datetime, said: str, now: datetime) -> Span:
-    end = min(end, now)
-    return Span(start=max(min(start, end), end - LONGEST), end=end, said=said)
-
-
-def _length(number: str | None, unit: str) -> timedelta:
-    few = {None: 1, "a": 1, "an": 1, "few": 5}
-    text = number.lower() if number else None
-    many = int(text) if text and text.isdigit() else few.get(text, 2)
-    return min(timedelta(seconds=many * _UNITS[unit[0].lower()]), LONGEST)
-
-
-def _moment(text: str, now: datetime, zone: ZoneInfo) -> datetime | None:
-    """An ISO moment, or the latest such time of day that is not in the future; None when it is no time at all."""
-    try:
-        if re.match(r"\d{4}-", text):
-            moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-            return moment if moment.tzinfo else moment.replace(tzinfo=zone)
-        clock = re.match(r"(\d{1,2}):(\d{2})(?::(\d{2}))?\s*(am|pm)?", text, re.IGNORECASE)
-        if clock is None:
-            return None
-        hour = int(clock[1])
-        if clock[4]:
-            hour = hour % 12 + (12 if clock[4].lower() == "pm" else 0)
-        local = now.astimezone(zone).replace(hour=hour, minute=int(clock[2]), second=int(clock[3] or 0), microsecond=0)
-    except ValueError:
-        return None
-    return local if local <= now else local - timedelta(days=1)
 
 
 def entities(question: str, catalog: Catalog) -> _Found:
     """Names in the question that exist. A pod is recognised by its workload's name in front."""
+    whole = list(dict.fromkeys(_NAME.findall(question)))
+    words = list(dict.fromkeys([*whole, *(part for word in whole if "." in word for part in word.split(".")[:4])]))
     found = _Found()
-    words = list(dict.fromkeys(_NAME.findall(question)))
-    lowered = [word.lower() for word in words]
-    found.namespaces = _among(lowered, catalog.namespaces)
-    found.nodes = _among(lowered, catalog.nodes)
+    found.namespaces = _among(words, catalog.namespaces)
+    found.nodes = _among(words, catalog.nodes, short=True)
     found.alerts = _among(words, catalog.alerts)
-    found.workloads = [name for name in _among(lowered, catalog.workloads) if name not in found.nodes]
-    for word in lowered:
-        owner = word.rsplit("-", 2)[0] if word.count("-") >= 2 else word.rsplit("-", 1)[0]
-        is_pod = "-" in word and any(c.isdigit() for c in word) and word not in (*found.nodes, *found.namespaces)
-        if is_pod and word not in catalog.workloads:
-            for candidate in (owner, word.rsplit("-", 1)[0]):
-                if candidate in catalog.workloads:
-                    found.pods.append(word)
-                    found.workloads.append(candidate)
-                    break
+    found.workloads = [name for name in _among(words, catalog.workloads) if name not in found.nodes]
+    known = {*catalog.workloads, *found.nodes, *found.namespaces}
+    for word in (word.lower() for word in words if "-" in word):
+        owner = _owner(word, catalog.workloads) if word not in known else None
+        if owner is not None:
+            found.pods.append(word)
+            found.workloads.append(owner)
     found.workloads = list(dict.fromkeys(found.workloads))
     return found
 
 
-def _among(words: Iterable[str], known: Collection[str]) -> list[str]:
-    by_lower = {name.lower(): name for name in known}
-    return list(dict.fromkeys(by_lower[word.lower()] for word in words if word and word.lower() in by_lower))
+def _owner(pod: str, workloads: Collection[str]) -> str | None:
+    for parts in (1, 2):
+        owner = pod.rsplit("-", parts)[0]
+        suffix = pod[len(owner) + 1 :]
+        if owner in workloads and (_POD_SUFFIX.fullmatch(suffix) or any(c.isdigit() for c in suffix)):
+            return owner
+    return None
+
+
+def _identifiers(question: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(IDENTIFIER.findall(question)))[:IDENTIFIERS]
+
+
+def _among(words: Iterable[str], known: frozenset[str], *, short: bool = False) -> list[str]:
+    spelled = _spellings(known, short)
+    return list(dict.fromkeys(spelled[word.lower()] for word in words if word.lower() in spelled))
+
+
+@lru_cache(maxsize=64)
+def _spellings(known: frozenset[str], short: bool) -> dict[str, str]:
+    """How names may be written: in any case; `short`, without their domain."""
+    shortened = {name.lower().split(".")[0]: name for name in sorted(known)} if short else {}
+    return shortened | {name.lower(): name for name in sorted(known)}
