@@ -12,21 +12,22 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 from opensearchpy import OpenSearch as Client
 from rich.console import Console
 
+from cag.topic import describe, read_to_end
 from deploy.installation import Installation
 from deploy.local.services import Endpoints
 from processors.decode.timestamps import epoch_ms
 from processors.index import connect
 from processors.pipeline import TOO_OLD
 from schemas import dead_letters
-from schemas.records import Signal
+from schemas.records import Message, Signal
 from schemas.settings import Kafka, OpenSearch, Worker
 from streams.topics import Broker
 from tests.evaluation import run
@@ -164,25 +165,14 @@ def _resend_events(replay: Replay) -> None:
 
 def _letters(replay: Replay) -> dict[tuple[str, ...], tuple[bytes | None, str]]:
     """Distinct dead letters, by where their records came from: value and reason."""
-    topic = f"{replay.installation.name}.dead-letters"
-    consumer = Consumer(
-        {"bootstrap.servers": replay.installation.endpoints.kafka, "group.id": "none", "enable.auto.commit": False}
-    )
+    kafka = Kafka(bootstrap_servers=replay.installation.endpoints.kafka)
+    topic = describe(kafka, f"{replay.installation.name}.dead-letters")
     found = {}
-    try:
-        for partition in consumer.list_topics(topic, timeout=10).topics[topic].partitions:
-            place = TopicPartition(topic, partition, 0)
-            _, end = consumer.get_watermark_offsets(place, timeout=10)
-            consumer.assign([place])
-            while end and (message := consumer.poll(10)) is not None:
-                named = cast(list[tuple[str, bytes]], message.headers())
-                headers = {name: value.decode() for name, value in named}
-                key = (dead_letters.TOPIC_ID, dead_letters.PARTITION, dead_letters.OFFSET, dead_letters.INDEX)
-                found[tuple(headers[name] for name in key)] = (message.value(), headers[dead_letters.REASON])
-                if (message.offset() or 0) >= end - 1:
-                    break
-    finally:
-        consumer.close()
+    for letter in read_to_end(kafka, topic, idle_s=60):
+        if isinstance(letter, Message):
+            headers = {name: (value or b"").decode() for name, value in letter.headers}
+            key = (dead_letters.TOPIC_ID, dead_letters.PARTITION, dead_letters.OFFSET, dead_letters.INDEX)
+            found[tuple(headers[name] for name in key)] = (letter.value, headers[dead_letters.REASON])
     return found
 
 
