@@ -62,13 +62,12 @@ def assemble(context: Context, earlier: Sequence[Turn], *, headings: Sequence[st
     ask = (
         f"Evidence from {span.start:%Y-%m-%d %H:%M:%S} to {span.end:%Y-%m-%d %H:%M:%S} UTC.\n"
         f"{clean(context.freshness.statement)}\n<evidence {fence}>\n" + "\n".join(lines) + f"\n</evidence {fence}>\n\n"
-        f"Question: {clean(context.plan.question)[:QUESTION_CHARS]}"
+        f"Question: {clean(context.plan.question[:QUESTION_CHARS])}"
     )
-    past = [
-        Turn(role=turn.role, content=clean(turn.content)[:HISTORY_CHARS]) for turn in earlier if turn.role != "system"
-    ]
+    past = [turn for turn in earlier if turn.role != "system"][-HISTORY_TURNS:]
+    said = (Turn(role=turn.role, content=clean(turn.content[:HISTORY_CHARS])) for turn in past)
     return Prompt(
-        turns=(Turn(role="system", content=system), *past[-HISTORY_TURNS:], Turn(role="user", content=ask)),
+        turns=(Turn(role="system", content=system), *said, Turn(role="user", content=ask)),
         cited=cited,
         prefix_hash=blake2b(system.encode(), digest_size=8).hexdigest(),
     )

@@ -35,8 +35,9 @@ def freshness(
     known = [s for s in sources if now - s.newest < FORGOTTEN_AFTER]
     newest = max((s.newest for s in known), default=None)
     missing = [*trouble, *_silent([s for s in known if s.topic in steady], now), *_behind(partitions)]
-    if not sources:
-        missing.append("no telemetry has been indexed yet for this scope")
+    if not known:
+        never = "no telemetry has been indexed yet for this scope"
+        missing.append("every source has been silent for more than a day" if sources else never)
     if ends is None:
         missing.append("Kafka did not answer, so the lag is unknown")
     if dead_letters:
