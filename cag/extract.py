@@ -14,6 +14,7 @@ from schemas.context import Context, Evidence
 
 SUPPORTING: Final = 5
 STEPS: Final = 4
+STEP_CHARS: Final = 300
 SHOWN_CHARS: Final = 240
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
 _STEP: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.+)$")
@@ -72,11 +73,31 @@ def _steps(guides: Sequence[tuple[int, Evidence]]) -> str:
     if not guides:
         return ""
     number, guide = guides[0]
-    lines = guide.text.splitlines()
-    found = [match.group(1) for line in lines if (match := _STEP.match(line))]
-    steps = found[:STEPS] or [line for line in lines if line.strip()][:2]
-    listed = "\n".join(f"{place}. {markdown(step[:300])} [{number}]" for place, step in enumerate(steps, 1))
+    listed = "\n".join(f"{place}. {step} [{number}]" for place, step in enumerate(read_steps(guide.text)[:STEPS], 1))
     return f"**What the runbook says** ({plain(guide.title)}):\n{listed}"
+
+
+def read_steps(text: str) -> list[str]:
+    """The items of a section's lists, each with the first command under it; its first lines where it has no list."""
+    steps: list[list[str]] = []  # words of the step, then its command
+    prose: list[str] = []
+    fenced = False
+    for line in text.splitlines():
+        stripped = line.strip()
+        if stripped.startswith(("```", "~~~")):
+            fenced = not fenced
+        elif fenced:
+            if steps and stripped and len(steps[-1]) == 1:
+                steps[-1].append(code(stripped[:STEP_CHARS]))
+        elif match := _STEP.match(line):
+            steps.append([match.group(1)])
+        elif stripped and steps and line.startswith(" "):
+            steps[-1][0] += f" {stripped}"  # a step that goes on in the next line
+        elif stripped:
+            prose.append(stripped)
+    return [" ".join([markdown(words[:STEP_CHARS]), *command]) for words, *command in steps] or [
+        markdown(line[:STEP_CHARS]) for line in prose[:2]
+    ]
 
 
 def _nothing(context: Context) -> str:

@@ -48,4 +48,5 @@ def _spaced(part: str) -> str:
 
 def _linked(word: str) -> bool:
     lowered = word.lower()
-    return "://" in lowered or "www." in lowered or "@" in lowered
+    # An escaped bracket is the beginning of a formula in Open WebUI.
+    return "://" in lowered or "www." in lowered or "@" in lowered or "[" in lowered

@@ -231,8 +231,8 @@ def main(
         report(verdicts, {**figures, "memory_mb": memory, "total_s": round(time.monotonic() - start, 1)}, ok=ok)
         if sys.stdout.isatty() and not every:
             stay(installation, port)
-    except FreshetError as error:
-        out.print(f"[red]error:[/] {error}", soft_wrap=True)
+    except (FreshetError, httpx.HTTPError) as error:
+        out.print("[red]error:[/]", str(error), soft_wrap=True, markup=True)
         raise typer.Exit(1) from None
     finally:
         if installation and not keep:

@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from cag.extract import extractive_answer
+from cag.extract import extractive_answer, read_steps
 from schemas.context import Context, Evidence, Freshness, Plan, Span
 from tests.unit.test_verify import ATTACKS, links
 
@@ -66,7 +66,7 @@ def test_a_whole_answer() -> None:
         (piece("log", "x" * 500), "x" * 237 + "...`"),
         (piece("log", "a `code` b"), "`a 'code' b`"),
         (piece("metric", "up{} of pod/x: now 1", first=None), "up{} of pod/x: now 1 [1]."),
-        (piece("event", "a_b <c> [d] *e* $f ~g |h"), r"a_b \<c\> \[d\] \*e\* \$f \~g \|h"),
+        (piece("event", "a_b <c> [d] *e* $f ~g |h"), r"a_b \<c\> `[d]` \*e\* \$f \~g \|h"),
         (piece("event", "GET http://payments:8080/x failed"), "GET `http://payments:8080/x` failed"),
         (RUNBOOK, "I found nothing about this between 2026-11-20 19:45 and 20:15 UTC."),
     ],
@@ -101,3 +101,18 @@ def _in_code(found: str, shown: str) -> bool:
 
 def test_an_answer_is_at_most_a_screen() -> None:
     assert len(answer(*[piece("log", "x" * 5_000, entity="pod/" + "y" * 500)] * 50, RUNBOOK)) < 4_500
+
+
+@pytest.mark.parametrize(
+    ("text", "steps"),
+    [
+        (
+            "1. Look:\n\n   ```sh\n   get pods\n   top pods\n   ```\n2. Act\n   at once",
+            ["Look: `get pods`", "Act at once"],
+        ),
+        ("Restart it.\nThen wait.\nThird line.", ["Restart it.", "Then wait."]),
+        ("```sh\nls\n```", []),
+    ],
+)
+def test_steps_carry_their_first_command(text: str, steps: list[str]) -> None:
+    assert read_steps(text) == steps
