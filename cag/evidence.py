@@ -108,7 +108,8 @@ def log_candidates(
         said = texts.get(bucket["key"], {})
         pods = [e["key"] for e in bucket["entities"]["buckets"]]
         before = past.get(bucket["key"], 0.0)
-        line = _shown(newest.get("exemplars") or oldest.get("exemplars") or [], end_ms) or said.get("template", "")
+        shown = _until(newest.get("exemplars") or oldest.get("exemplars") or [], end_ms)
+        line = shown[-1]["text"] if shown else said.get("template", "")
         made.append(
             Candidate(
                 evidence=Evidence(
@@ -124,7 +125,7 @@ def log_candidates(
                     last=moment(last),
                     count=count,
                     severity=band,
-                    coordinates=_coordinates(newest.get("exemplars", [])[::-1], oldest.get("exemplars", [])),
+                    coordinates=_coordinates(shown[::-1], oldest.get("exemplars", [])),
                 ),
                 severity=_WEIGHT_OF_BAND[band],
                 novel=_novelty(first - seen_from, observed, before, count, end_ms - start_ms),
@@ -137,10 +138,9 @@ def log_candidates(
     return made
 
 
-def _shown(exemplars: Sequence[Json], end_ms: float) -> str:
-    """The latest that was said by the end of the range: its last minute goes on behind it."""
-    said = [e["text"] for e in exemplars if e["t"] <= end_ms] or [e["text"] for e in exemplars[:1]]
-    return said[-1] if said else ""
+def _until(exemplars: Sequence[Json], end_ms: float) -> Sequence[Json]:
+    """What was said by the end of the range, the latest last: the minute that it ends in goes on behind it."""
+    return [e for e in exemplars if e["t"] <= end_ms] or exemplars[:1]
 
 
 def _headline(workload: str, template: str) -> str:

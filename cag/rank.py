@@ -66,7 +66,7 @@ def focus_of(plan: Plan, candidates: Sequence[Candidate], known_workloads: Colle
 def mentioned(text: str, names: Collection[str]) -> set[str]:
     """Names of workloads in a text, as whole words: `payments` in `http://payments:8080/charge`."""
     words = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower()))
-    return {name for name in names if name in words and len(name) > 2}
+    return {word for word in words if word in names and len(word) > 2}  # there are more names than words
 
 
 def entity_part(candidate: Candidate, focus: Focus) -> float:

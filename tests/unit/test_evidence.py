@@ -1,0 +1,270 @@
+"""Documents become evidence: what it says, when, how often, by whom, and where it came from."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from cag.evidence import (
+    EvidenceId,
+    alert_candidate,
+    dated_id,
+    event_candidate,
+    log_candidates,
+    metric_candidate,
+    minutes_id,
+    moment,
+)
+from cag.queries import visible_in
+from schemas.context import Scope, Span
+
+END = datetime(2026, 11, 20, 20, 15, 30, tzinfo=UTC)
+SPAN = Span(start=END - timedelta(minutes=30), end=END)
+END_MS = int(END.timestamp() * 1000)
+MINUTE = 60_000
+ID = "0123456789abcdef0123"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        (minutes_id("log", ID, END_MS - MINUTE, END_MS), ("log", (ID, "29920094", "29920095"))),
+        (minutes_id("metric", ID, END_MS, END_MS), ("metric", (ID, "29920095", "29920095"))),
+        (dated_id("event", ID, END_MS), ("event", ("20261120", ID))),
+        (dated_id("alert", ID, END_MS), ("alert", ("20261120", ID))),
+        ("runbook-0a1b2c3d4e5f-how-to-fix", ("runbook", ("runbook-0a1b2c3d4e5f-how-to-fix",))),
+    ],
+)
+def test_ids_are_read_back(text: str, parts: tuple[str, tuple[str, ...]]) -> None:
+    assert EvidenceId.parse(text) == parts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "log", "log-1", f"log-{ID}-1", f"log-{ID}-1-2-3", f"log-{ID}--1", f"log-{ID}-²-³", f"log-{ID}-१-२",
+        f"log-{ID}-1-999999999", f"log-{ID}-1-2\n", f"log-{ID.upper()}-1-2", "log-*-1-2", "log-../../x-1-2",
+        f"event-2026112-{ID}", f"event-20261120-{ID}-1", f"event-99991120-{ID}", f"event-２０２６１１２０-{ID}",
+        "alert-20261120-é", f"logs-{ID}-1-2", "x" * 100_000,
+    ],
+)  # fmt: skip
+def test_an_id_that_we_do_not_write_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="not an evidence id"):
+        EvidenceId.parse(text)
+
+
+def test_every_minute_of_an_id_is_in_the_calendar() -> None:
+    _, (_, first, last) = EvidenceId.parse(f"log-{ID}-0-99999999")
+    assert moment(int(first) * MINUTE).year == 1970
+    assert moment((int(last) + 1) * MINUTE).year == 2160
+
+
+@pytest.mark.parametrize(
+    ("scope", "seen"),
+    [
+        (Scope(), True),
+        (Scope(clusters=("prod",)), True),
+        (Scope(clusters=("test",)), False),
+        (Scope(namespaces=("shop",)), True),
+        (Scope(namespaces=("pay", "shop")), True),
+        (Scope(namespaces=("pay",)), False),
+        (Scope(clusters=("prod",), namespaces=("pay",)), False),
+        (Scope(clusters=("test",), namespaces=("shop",)), False),
+    ],
+)
+def test_the_scope_on_what_came_back(scope: Scope, seen: bool) -> None:
+    assert visible_in(scope, "prod", "shop") is seen
+    assert visible_in(scope, "prod", "") is (not scope.namespaces and seen)  # a node is in no namespace
+
+
+WHO = {
+    "cluster": "prod",
+    "namespace": "shop",
+    "workload": "cart",
+    "pod": "cart-0",
+    "node": "node-a",
+    "entity": "pod/cart-0",
+}
+
+
+def exemplar(t: int, text: str) -> dict[str, Any]:
+    return {"at": f"logs/id/0/{t - END_MS}/0", "h": "0", "t": t, "text": text}
+
+
+def bucket(
+    key: str = ID,
+    *,
+    count: int = 5,
+    first: int = END_MS - MINUTE,
+    entities: int = 1,
+    exemplars: Sequence[dict[str, Any]] = (),
+) -> dict[str, Any]:
+    hit = {"hits": {"hits": [{"_source": {**WHO, "exemplars": list(exemplars)}}]}}
+    pods = [{"key": f"pod/cart-{n}"} for n in range(entities)]
+    numbers = {"severity": 17, "seen": count, "first": first, "last": END_MS + 5_000}
+    values = {name: {"value": value} for name, value in numbers.items()}
+    return {"key": key, **values, "entities": {"buckets": pods}, "newest": hit, "oldest": hit}
+
+
+def logs(
+    *buckets: dict[str, Any], past: dict[str, float] | None = None, ranks: dict[str, int] | None = None
+) -> list[Any]:
+    details = {"aggregations": {"patterns": {"buckets": list(buckets)}}}
+    texts = {ID: {"template": "db timeout after * ms"}}
+    return log_candidates(details, texts, past or {}, ranks or {}, SPAN)
+
+
+def test_a_log_shows_what_was_said_by_the_end_and_leads_to_that_record() -> None:
+    said = [
+        exemplar(END_MS - 9_000, "first"),
+        exemplar(END_MS - 1_000, "latest"),
+        exemplar(END_MS + 2_000, "from later"),
+    ]
+    (made,) = logs(bucket(exemplars=said))
+    assert (made.evidence.text, made.evidence.severity, made.evidence.count) == ("latest", "error", 5)
+    assert made.evidence.coordinates[0] == "logs/id/0/-1000/0"
+    assert made.evidence.entity == "pod/cart-0"
+    assert logs(bucket(exemplars=said, entities=3))[0].evidence.entity == "workload/cart"
+    assert logs(bucket())[0].evidence.text == "db timeout after * ms"
+    assert EvidenceId.parse(made.evidence.id).parts[0] == ID
+    assert logs() == []
+
+
+@pytest.mark.parametrize(
+    ("late", "usual", "more"),
+    [
+        ({"first": END_MS - MINUTE}, {"first": END_MS - 25 * MINUTE}, {}),  # new at the end, or all along
+        ({"count": 50}, {"count": 1}, {}),  # late and often, or once
+        ({}, {}, {"past": {ID: 240.0}}),  # said ten times an hour before
+    ],
+)
+def test_what_is_new_is_more_surprising(late: dict[str, Any], usual: dict[str, Any], more: dict[str, Any]) -> None:
+    since = bucket("other", first=END_MS - 29 * MINUTE)
+    (one, _), (two, _) = logs(bucket(**late), since), logs(bucket(**usual), since, **more)
+    assert 1 >= one.novel > two.novel >= 0
+
+
+def test_what_the_searches_ranked_first_is_most_relevant() -> None:
+    one, two, three = logs(bucket("a"), bucket("b"), bucket("c"), ranks={"a": 0, "b": 9})
+    assert 1.0 == one.relevance > two.relevance > three.relevance == 0.0
+
+
+def event(*observed: tuple[int, int], **more: Any) -> dict[str, Any]:
+    seen = {f"{t:015d}/{n:010d}": {"t": t, "n": n, "at": f"k8s/id/0/{n}/0"} for t, n in observed}
+    given: dict[str, Any] = {
+        "reason": "BackOff",
+        "object_kind": "Pod",
+        "object_name": "cart-0",
+        "message": "m",
+        "warning": True,
+    }
+    return {**WHO, **given, "observations": seen, "first_ms": END_MS - 60 * MINUTE, **more}
+
+
+def test_an_event_is_told_as_it_stood_at_the_end_of_the_range() -> None:
+    document = event((END_MS - 60 * MINUTE, 1), (END_MS - MINUTE, 7), (END_MS + MINUTE, 9))
+    made = event_candidate(document, 0, SPAN, "2026.11.20", ID)
+    assert (made.evidence.count, made.evidence.last, made.evidence.coordinates) == (
+        7,
+        moment(END_MS - MINUTE),
+        ("k8s/id/0/7/0",),
+    )
+    assert made.evidence.text == "BackOff Pod/cart-0: m"
+    assert EvidenceId.parse(made.evidence.id) == ("event", ("20261120", ID))
+    assert event_candidate(event(), None, SPAN, "2026.11.20", ID).evidence.coordinates == ()
+
+
+def test_reasons_that_name_a_cause_weigh_more_than_warnings_and_these_more_than_news() -> None:
+    weights = [
+        event_candidate(event(reason=reason, warning=warning), 0, SPAN, "2026.11.20", ID).severity
+        for reason, warning in (
+            ("OOMKilling", False),
+            ("Unhealthy", True),
+            ("ScalingReplicaSet", False),
+            ("Pulled", False),
+        )
+    ]
+    assert weights == sorted(weights, reverse=True)
+    assert len(set(weights)) == 4
+
+
+def alert(*observed: tuple[int, str], **more: Any) -> Any:
+    seen = {
+        f"{t:015d}/{status}": {"t": t, "status": status, "at": f"a/id/0/{n}/0"}
+        for n, (t, status) in enumerate(observed)
+    }
+    document = {
+        **WHO, "name": "CartDown", "severity_number": 21, "annotations": {"summary": "no cart"}, "runbook_url": "https://r/x",
+        "first_ms": END_MS - 60 * MINUTE, "observations": seen, **more,
+    }  # fmt: skip
+    return alert_candidate(document, SPAN, "2026.11.20", ID)
+
+
+@pytest.mark.parametrize(
+    ("observed", "text"),
+    [
+        ([(END_MS - MINUTE, "firing")], "Alert CartDown is firing: no cart"),
+        ([(END_MS - 60 * MINUTE, "firing"), (END_MS - MINUTE, "resolved")], "Alert CartDown is resolved: no cart"),
+        ([(END_MS - 60 * MINUTE, "firing"), (END_MS + MINUTE, "resolved")], "Alert CartDown is firing: no cart"),
+        ([(END_MS - 60 * MINUTE, "firing"), (END_MS - 40 * MINUTE, "resolved")], None),  # over before the range
+        ([(END_MS + MINUTE, "firing")], None),  # not yet
+    ],
+)
+def test_an_alert_counts_while_it_fires(observed: list[tuple[int, str]], text: str | None) -> None:
+    made = alert(*observed)
+    assert (made.evidence.text if made else None) == text
+
+
+def test_an_alert_without_a_summary_says_the_next_best() -> None:
+    assert alert((END_MS, "firing"), annotations={"description": "d"}).evidence.text.endswith("firing: d")
+    assert alert((END_MS, "firing"), annotations={}).evidence.text.endswith("firing: ")
+
+
+def series(values: list[float], *, monotonic: bool = False, unit: str = "") -> list[dict[str, Any]]:
+    first = END_MS - END_MS % MINUTE - (len(values) - 1) * MINUTE
+    points = {}
+    for n, value in enumerate(values):
+        at = first + n * MINUTE
+        points[f"{at:015d}"] = {"o": f"{at:015d}/metrics/id/0/{n}/0", "v": value, "lo": value, "hi": value}
+    about = {"name": "mem", "labels": {"b": "2", "a": "1"}, "unit": unit, "monotonic": monotonic, "series_id": ID}
+    return [{**WHO, **about, "points": points}]
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (series([1, 1, 1, 1, 9]), "mem{a=1, b=2} of pod/cart-0: now 9, at first 1, range 1 to 9 over 5 minutes"),
+        (
+            series([60, 120, 180, 30], monotonic=True),
+            "now 0.5/s, at first 1/s, range 0.5 to 1/s over 3 minutes",
+        ),  # a reset
+        (series([512 * 2**20, 3 * 2**34], unit=""), "now 48.0Gi, at first 512Mi"),
+        (series([12_345.6, 0.00012345], unit="ms"), "now 0.0001234ms, at first 12,346ms"),
+    ],
+)
+def test_a_series_says_now_at_first_and_its_range(given: list[dict[str, Any]], text: str) -> None:
+    made = metric_candidate(given, SPAN)
+    assert made is not None
+    assert text in made.evidence.text
+    assert made.evidence.coordinates == (f"metrics/id/0/{len(given[0]['points']) - 1}/0",)
+
+
+@pytest.mark.parametrize(
+    ("given", "span"),
+    [
+        (series([1, 2, 3]), Span(start=END - timedelta(days=2), end=END - timedelta(days=1))),
+        (series([7], monotonic=True), SPAN),  # one value of a counter is no rate
+    ],
+)
+def test_a_series_without_anything_to_say(given: list[dict[str, Any]], span: Span) -> None:
+    assert metric_candidate(given, span) is None
+
+
+def test_a_jump_is_severe_and_noise_is_not() -> None:
+    jump, noise, short = (metric_candidate(series(v), SPAN) for v in ([5.0] * 8 + [50.0], [5.0, 5.1] * 5, [1.0, 99.0]))
+    assert jump is not None
+    assert noise is not None
+    assert short is not None
+    assert jump.severity > 0.5 > 0.05 > noise.severity
+    assert short.severity == 0.0  # too short to know what is usual
