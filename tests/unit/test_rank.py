@@ -1,0 +1,170 @@
+"""What comes first, and that more of the same does not crowd out the rest, whatever the weights are tuned to."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cag.evidence import Candidate
+from cag.rank import HOPS, WEIGHTS, Focus, entity_part, focus_of, mentioned, scored, select
+from schemas.context import Evidence, Plan, Span
+
+END = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
+KNOWN = frozenset({"front", "cart", "payments", "payments-db", "disk"})
+
+
+def plan(**asked: Any) -> Plan:
+    return Plan(question="?", span=Span(start=END - timedelta(minutes=30), end=END), **asked)
+
+
+def candidate(
+    identity: str = "a",
+    text: str = "boom",
+    *,
+    kind: str = "log",
+    workload: str = "cart",
+    entity: str = "",
+    count: int = 50,
+    age_s: float = 60,
+    **more: Any,
+) -> Candidate:
+    said = {"kind": kind, "text": text, "title": text, "workload": workload, "entity": entity or f"pod/{workload}-0"}
+    evidence = Evidence(id=identity, count=count, last=END - timedelta(seconds=age_s), **said)
+    return Candidate(**{"evidence": evidence, "severity": 0.9, "novel": 0.9, "words": frozenset(text.split())} | more)
+
+
+def score(one: Candidate, focus: Focus = Focus()) -> float:  # noqa: B008
+    return scored(one, plan(), focus).evidence.score
+
+
+def test_the_weights_make_a_whole() -> None:
+    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("more", "less"),
+    [
+        ({"severity": 0.9}, {"severity": 0.2}),
+        ({"novel": 0.9}, {"novel": 0.1}),
+        ({"relevance": 1.0}, {"relevance": 0.0}),
+        ({"count": 500}, {"count": 50}),
+        ({"age_s": 0}, {"age_s": 1_500}),
+        ({"kind": "log"}, {"kind": "metric"}),
+    ],
+)
+def test_each_part_counts(more: dict[str, Any], less: dict[str, Any]) -> None:
+    assert score(candidate(**more)) > score(candidate(**less))
+
+
+FOCUS = Focus(
+    workloads=frozenset({"cart"}),
+    pods=frozenset({"cart-0"}),
+    nodes=frozenset({"n1"}),
+    related_workloads=frozenset({"payments", "disk"}),
+    related_nodes=frozenset({"n2"}),
+    complaining=frozenset({"payments"}),
+)
+
+
+def test_the_thing_itself_comes_before_what_it_leans_on_before_the_rest() -> None:
+    node = {"kind": "event", "workload": ""}
+    ordered = [
+        candidate(pod="cart-0"), candidate(), candidate(workload="payments"), candidate(workload="disk"),
+        candidate(workload="front"),
+    ]  # fmt: skip
+    parts = [entity_part(c, FOCUS) for c in ordered]
+    assert parts == sorted(parts, reverse=True)
+    assert len(set(parts)) == len(parts)
+    nodes = [entity_part(candidate(entity=f"node/{n}", **node), FOCUS) for n in ("n1", "n2", "n3")]
+    assert nodes == sorted(nodes, reverse=True)
+    assert len({entity_part(candidate(workload=w), Focus()) for w in KNOWN}) == 1  # nothing was named
+
+
+def test_focus_follows_complaints_two_hops_and_no_chatter() -> None:
+    chain = [
+        candidate("1", "POST http://cart:8080 failed", workload="front"),
+        candidate("2", "payments refused", workload="cart"),
+        candidate("3", "payments-db timeout", workload="payments", node="n7"),
+        candidate("4", "disk full", workload="payments-db"),
+        candidate("5", "disk ok", workload="front", severity=0.2),
+    ]
+    focus = focus_of(plan(workloads=("front",)), chain, KNOWN)
+    assert HOPS == 2
+    assert focus.related_workloads == {"cart", "payments"}
+    assert focus.complaining == {"front", "cart", "payments", "payments-db"}
+    assert not focus_of(plan(), chain, KNOWN).named
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("http://payments:8080/charge", {"payments"}),
+        ("payments-db is down", {"payments-db"}),
+        ("PAYMENTS", {"payments"}),
+        ("repayments and payments_x", {"payments"}),
+        ("a cartel", set()),
+    ],
+)
+def test_names_are_found_as_whole_words(text: str, names: set[str]) -> None:
+    assert mentioned(text, KNOWN) == names
+
+
+def test_an_echo_comes_after_its_source() -> None:
+    focus = Focus(complaining=frozenset({"payments"}))
+    assert score(candidate(text="payments refused"), focus) < score(candidate(text="pool exhausted"), focus)
+    assert score(candidate(text="payments refused", workload="payments"), focus) == score(
+        candidate(text="x", workload="payments"), focus
+    )
+
+
+def test_what_was_pasted_is_what_is_looked_for() -> None:
+    pasted = candidate("z", "request 4bf92f3577b34da6 failed", severity=0.05, novel=0.0)
+    focus = Focus(identifiers=("4bf92f3577b34da6",))
+    assert select([candidate("a"), pasted], plan(), focus, 2)[0].id == "z"
+
+
+def ids(*candidates: Candidate, limit: int = 12) -> list[str]:
+    return [e.id for e in select(candidates, plan(), Focus(), limit)]
+
+
+def test_near_duplicates_are_shown_once_and_others_get_their_turn() -> None:
+    words = "one two three four five six seven eight nine"
+    same = [candidate(f"s{n}", f"{words} {n}", severity=0.9 - n / 100) for n in range(5)]
+    assert ids(*same) == ["s0"]
+    assert len(ids(same[0], candidate("w", f"{words} 1", workload="front"))) == 2  # somebody else says it
+    crowd = [candidate(f"c{n}", f"problem{n}", severity=0.9 - n / 1000) for n in range(9)]
+    other = candidate("m", "other", kind="alert", workload="front", severity=0.75)
+    assert "m" in ids(*crowd, other, limit=5)
+
+
+CANDIDATES = st.lists(
+    st.builds(
+        candidate,
+        st.uuids().map(str),
+        st.sampled_from(["a b c", "a b d", "x", "y z"]),
+        kind=st.sampled_from(["log", "event", "alert", "metric"]),
+        workload=st.sampled_from(["cart", "front"]),
+        severity=st.floats(0, 1),
+        novel=st.floats(0, 1),
+        count=st.integers(0, 10**9),
+    ),
+    max_size=20,
+    unique_by=lambda c: c.evidence.id,
+)
+
+
+@given(CANDIDATES, st.integers(0, 12), st.randoms())
+def test_the_order_of_arrival_changes_nothing_and_the_limit_holds(
+    found: list[Candidate], limit: int, chance: Any
+) -> None:
+    chosen = select(found, plan(), Focus(), limit)
+    shuffled = list(found)
+    chance.shuffle(shuffled)
+    assert select(shuffled, plan(), Focus(), limit) == chosen
+    assert len(chosen) <= limit
+    assert len({e.id for e in chosen}) == len(chosen)
+    assert all(sum(e.parts[name] * weight for name, weight in WEIGHTS.items()) <= 1.001 for e in chosen)
+    if found and limit:
+        assert chosen[0].score == max(scored(c, plan(), Focus()).evidence.score for c in found)
