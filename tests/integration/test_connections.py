@@ -197,13 +197,12 @@ def test_a_wrong_password_is_one_line_without_a_secret(
         assert WRONG not in output
 
 
-@pytest.mark.parametrize("way", WAYS[1:])  # the first one is the next test's
-def test_the_worker_gets_in(
-    installation: Installation, reads: Reads, secured: Secured, made: Certificates, tmp_path: Path, way: str
+def test_the_worker_gets_in_with_a_certificate(
+    installation: Installation, reads: Reads, secured: Secured, made: Certificates, tmp_path: Path
 ) -> None:
+    before = reads.counted()
     send(installation, tmp_path)
-    with one_worker(installation, **way_in(way, secured, made)):
-        before = reads.counted()
+    with one_worker(installation, **way_in("client certificate", secured, made)):
         installation.wait(lambda: reads.counted() >= before + LINES, f"{LINES} lines", "worker-1", PATIENCE_S)
         assert reads.counted() == before + LINES
 
