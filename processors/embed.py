@@ -8,6 +8,7 @@ import hashlib
 import math
 import os
 import re
+import ssl
 import zlib
 from array import array
 from collections import Counter, OrderedDict
@@ -218,7 +219,8 @@ class HttpEmbedder:
         self._model = config.model
         key = config.api_key.get_secret_value()
         headers = {"Authorization": f"Bearer {key}"} if key else {}
-        self._client = httpx.Client(timeout=timeout_s, headers=headers, transport=transport)
+        trust = ssl.create_default_context(cafile=str(config.ca_file)) if config.ca_file else True
+        self._client = httpx.Client(timeout=timeout_s, headers=headers, verify=trust, transport=transport)
         self._answered = False
         self.dimensions = config.dimensions
         self.identity = f"http:{config.model}:{config.dimensions}"

@@ -5,10 +5,21 @@
 """
 
 import os
+import ssl
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    HttpUrl,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas import topics
@@ -18,6 +29,21 @@ from schemas.records import Format, Signal
 LOCAL_ENV_FILE = Path(".local/freshet.env")  # written by `make up`
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+
+
+def _authorities(file: Path | None) -> Path | None:
+    """Read here, so that a file that no client could use is one line at the start, whichever client it is for."""
+    try:
+        if file:
+            ssl.create_default_context(cafile=str(file))
+    except ssl.SSLError:
+        raise ValueError("there is no PEM certificate in this file") from None
+    except OSError as error:
+        raise ValueError(f"this file cannot be read: {error.strerror}") from None
+    return file
+
+
+CaFile = Annotated[Path | None, BeforeValidator(lambda given: given or None), AfterValidator(_authorities)]
 
 
 class _Section(BaseModel):
@@ -37,7 +63,7 @@ class Kafka(_Section):
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     username: str = ""
     password: SecretStr = SecretStr("")
-    ca_file: Path | None = Field(None, description="PEM file with the authorities to trust; the system's when unset")
+    ca_file: CaFile = Field(None, description="PEM file with the authorities to trust; the system's when unset")
     cert_file: Path | None = Field(None, description="client certificate (mutual TLS)")
     key_file: Path | None = Field(None, description="key of the client certificate")
     group: str = Field("freshet", description="application id: prefix of the consumer groups")
@@ -77,7 +103,7 @@ class OpenSearch(_Section):
     url: HttpUrl = HttpUrl("http://127.0.0.1:9200")
     username: str = ""
     password: SecretStr = SecretStr("")
-    ca_file: Path | None = None
+    ca_file: CaFile = None
     verify_certs: bool = True
     prefix: str = Field("freshet", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="of every index name")
     shards: Positive = 1
@@ -96,7 +122,7 @@ class Redis(_Section):
     url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// (TLS)")
     username: str = ""
     password: SecretStr = SecretStr("")
-    ca_file: Path | None = None
+    ca_file: CaFile = None
     namespace: str = Field("freshet", pattern=r"^[a-z][a-z0-9-]{0,30}$", description="prefix of every key")
     timeout_s: Seconds = 2.0
 
@@ -105,7 +131,7 @@ class Registry(_Section):
     url: HttpUrl | None = Field(None, description="Confluent-compatible API; runbooks go as plain Markdown without one")
     username: str = ""
     password: SecretStr = SecretStr("")
-    ca_file: Path | None = None
+    ca_file: CaFile = None
 
 
 class Model(_Section):
@@ -116,7 +142,7 @@ class Model(_Section):
     )
     name: str = "gpt-oss-20b"
     api_key: SecretStr = SecretStr("")
-    ca_file: Path | None = None
+    ca_file: CaFile = None
     reasoning_effort: Literal["low", "medium", "high"] = "low"
     max_tokens: Positive = Field(1500, description="of the answer, reasoning included")
     connect_timeout_s: Seconds = 3.0
@@ -130,6 +156,7 @@ class Embedder(_Section):
     model: str = Field("all-MiniLM-L6-v2", description="a local folder, or the model that ships with the package")
     base_url: HttpUrl | None = Field(None, description="/v1/embeddings endpoint for kind=http")
     api_key: SecretStr = SecretStr("")
+    ca_file: CaFile = None
     dimensions: Positive = 384
     threads: Positive = Field(1, description="torch threads in a worker")
 

@@ -41,9 +41,9 @@ def test_credentials(protocol: Any, expected: dict[str, str], encrypted: bool) -
     assert got == expected
 
 
-def test_a_missing_authority_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match="FRESHET_KAFKA__CA_FILE"):
-        credentials(Kafka(security_protocol="SSL", ca_file=tmp_path / "none.pem"))
+def test_a_missing_client_certificate_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="FRESHET_KAFKA__CA_FILE, __CERT_FILE"):
+        credentials(Kafka(security_protocol="SSL", cert_file=tmp_path / "none.pem"))
 
 
 def made(settings: Settings) -> Any:
