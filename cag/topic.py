@@ -49,12 +49,15 @@ def describe(kafka: Kafka, name: str, *, timeout_s: float = 5.0) -> Topic:
 
     Raises StartupError when it does not exist, SinkUnavailable or SinkMisconfigured when the broker is away or refuses.
     """
-    admin = AdminClient(_quiet(kafka))
+    complaints: list[KafkaError] = []  # what was wrong; the request itself only times out
+    admin = AdminClient(_quiet(kafka) | {"error_cb": complaints.append})
     try:
         future = admin.describe_topics(TopicCollection([name]), request_timeout=timeout_s)[name]
         found = future.result()
     except KafkaException as error:
-        raise _explained(error.args[0], kafka, name) from error
+        admin.poll(0)
+        told = [c for c in complaints if c.code() in (KafkaError._AUTHENTICATION, KafkaError._SSL)]
+        raise _explained(told[0] if told else error.args[0], kafka, name) from error
     return Topic(name=name, topic_id=topic_id_text(found.topic_id), partitions=tuple(p.id for p in found.partitions))
 
 

@@ -52,7 +52,9 @@ class Sink:
         try:
             self._index.install()
             self._claim_generation()
-        except (SinkUnavailable, SinkMisconfigured) as error:
+        except SinkMisconfigured as error:
+            raise StartupError(f"{error}. Check FRESHET_OPENSEARCH__*.") from None
+        except SinkUnavailable as error:
             raise StartupError(f"{error}. Start it (`make up`) or set FRESHET_OPENSEARCH__URL.") from None
 
     def write(self, fold: Fold, stop: Event) -> list[DeadLetter]:

@@ -58,7 +58,9 @@ class RunbookAgent:
         self._positions.update(positions)
         try:
             self._store.corpus_version()
-        except (SinkUnavailable, SinkMisconfigured) as error:
+        except SinkMisconfigured as error:
+            raise StartupError(f"{error}. Check FRESHET_REDIS__*.") from None
+        except SinkUnavailable as error:
             raise StartupError(f"{error}. Start it (`make up`) or set FRESHET_REDIS__URL.") from None
 
     async def take(self, _: str, records: Sequence[Any], acknowledge: Callable[[], Awaitable[object]]) -> None:

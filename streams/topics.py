@@ -201,10 +201,11 @@ class Broker:
         return f"Kafka at {self._address}: {self._complaint or error.args[0].str()}"
 
     def _advice(self) -> str:
-        if "authentication" in self._complaint or "sasl" in self._complaint.lower():
-            return "Check FRESHET_KAFKA__USERNAME, __PASSWORD, __SASL_MECHANISM and __SECURITY_PROTOCOL."
-        if "ssl" in self._complaint.lower():
+        complaint = self._complaint.lower()
+        if "certificate" in complaint or "handshake" in complaint:
             return "Check FRESHET_KAFKA__SECURITY_PROTOCOL, __CA_FILE, __CERT_FILE and __KEY_FILE."
+        if "authentication" in complaint or "sasl" in complaint:
+            return "Check FRESHET_KAFKA__USERNAME, __PASSWORD, __SASL_MECHANISM and __SECURITY_PROTOCOL."
         return "Start it (`make up`) or set FRESHET_KAFKA__BOOTSTRAP_SERVERS."
 
 

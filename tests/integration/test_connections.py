@@ -152,7 +152,7 @@ def test_an_unknown_authority_is_said_for_every_service(
     found = examined(installation, monkeypatch, trusting(made.stranger))
     for name in ("opensearch", "redis", "registry", "model"):
         assert re.search(r"certificate.* is not trusted.*heck FRESHET_" + name.upper(), found[name].text), name
-    assert "certificate verify failed" in found["kafka"].text
+    assert re.search(r"certificate verify failed.* Check FRESHET_KAFKA__SECURITY_PROTOCOL, __CA_", found["kafka"].text)
 
 
 # Command, what has a wrong password, what the one line says.
@@ -166,7 +166,7 @@ REFUSALS = (
         "REGISTRY",
         "schema registry at {registry} refuses us .*check user name and password",
     ),
-    ("cag publish {runbooks}", "KAFKA", "Kafka at {kafka} "),
+    ("cag publish {runbooks}", "KAFKA", "Kafka at {kafka} refuses us .*check user name, password"),
     ("streams doctor", "MODEL", "warn  model .*refused the API key"),
 )
 
