@@ -1,7 +1,8 @@
 """Dead letters: what could not be used, with the reason in Kafka Connect's header names, so that its tools read ours.
 
-Key, value, timestamp and headers of the source message stay as they were. Ours come last: where a header of the same
-name was there before (a forgery, or a letter that was rejected once more), a reader takes the last one.
+Key, value and headers of the source message stay as they were; its timestamp is in a header, since the topic stamps
+letters with the time of rejection (see `schemas/topics.py`). Our headers come last: where one of the same name was there
+before (a forgery, or a letter that was rejected once more), a reader takes the last one.
 """
 
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Final
 
 from schemas.records import Message
 
-# org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter names all of these but `index` and `topic.id`.
+# org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter names all of these but `index`, `topic.id` and `timestamp`.
 PREFIX: Final = "__connect.errors."
 TOPIC: Final = f"{PREFIX}topic"
 PARTITION: Final = f"{PREFIX}partition"
@@ -20,6 +21,7 @@ STAGE: Final = f"{PREFIX}stage"
 REASON: Final = f"{PREFIX}exception.message"
 INDEX: Final = f"{PREFIX}index"
 TOPIC_ID: Final = f"{PREFIX}topic.id"
+TIMESTAMP_MS: Final = f"{PREFIX}timestamp"  # of the source message; the topic stamps letters when they are written
 CUT_FROM: Final = f"{PREFIX}value.cut.from"  # original size in bytes, where the letter itself was too large for Kafka
 
 REASON_CHARS: Final = 500
@@ -43,6 +45,7 @@ class DeadLetter:
             PARTITION: str(source.partition),
             OFFSET: str(source.offset),
             INDEX: str(self.index),
+            TIMESTAMP_MS: str(source.timestamp_ms),
             APPLICATION: app,
             WORKER: worker,
             STAGE: self.stage.upper(),

@@ -65,6 +65,13 @@ def topics_table(
             name=dead_letters,
             partitions=3,
             purpose="rejected records: original bytes, reason in the headers; restrict who may read it",
-            config={"cleanup.policy": "delete", "retention.ms": str(14 * DAY_MS), "max.message.bytes": "17825792"},
+            config={
+                "cleanup.policy": "delete",
+                "retention.ms": str(14 * DAY_MS),
+                "max.message.bytes": "17825792",
+                # Kept for so long after the rejection. By the source's own time, a letter about an old or an undated
+                # record would be deleted before anybody saw it.
+                "message.timestamp.type": "LogAppendTime",
+            },
         ),
     )

@@ -66,6 +66,7 @@ def test_original_is_untouched_and_ours_come_last() -> None:
         "__connect.errors.partition": b"2",
         "__connect.errors.offset": b"41",
         "__connect.errors.index": b"3",
+        "__connect.errors.timestamp": b"1234",
         "__connect.errors.connector.name": b"app",
         "__connect.errors.task.id": b"w1",
         "__connect.errors.stage": b"DECODE",
