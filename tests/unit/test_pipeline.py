@@ -36,10 +36,14 @@ def message(
 
 
 def line(
-    text: str, pod: str = "checkout-7d9f8b6c5-x2k4z", node: str = "node-a", time_ms: int | None = KAFKA_MS
+    text: str,
+    pod: str = "checkout-7d9f8b6c5-x2k4z",
+    node: str = "node-a",
+    time_ms: int | None = KAFKA_MS,
+    level: str = "error",
 ) -> dict[str, Any]:
     who = {"namespace_name": "shop", "pod_name": pod, "host": node, "labels": {"app": "checkout"}}
-    return {"log": text, "kubernetes": who} | ({} if time_ms is None else {"date": time_ms / 1000})
+    return {"log": text, "level": level, "kubernetes": who} | ({} if time_ms is None else {"date": time_ms / 1000})
 
 
 def event(uid: str, count: int, time_ms: int, born_ms: int) -> dict[str, Any]:
@@ -64,15 +68,16 @@ def sample(value: float, time_ms: int) -> dict[str, Any]:
 MOMENTS = st.sampled_from([0, -1, -2_500, -MINUTE_MS, -90 * MINUTE_MS, 3_600_000, -20 * DAY_MS, -10 * YEAR_MS]).map(
     lambda away: KAFKA_MS + away
 )
-TEXTS = st.sampled_from(
-    ["ERROR db timeout after 5 ms", "CRITICAL db timeout after 7 ms", "ok", "NOTICE ok", "poison", ""]
-) | st.integers(0, 99).map(lambda n: f"trace {n:032x} failed with E{n:04d}")
+TEXTS = st.sampled_from(["db timeout after 5 ms", "db timeout after 7 ms", "poison", ""]) | st.integers(0, 99).map(
+    lambda n: f"trace {n:032x} failed with E{n:04d}"
+)
 LINES = st.builds(
     line,
     TEXTS,
     st.sampled_from(["checkout-7d9f8b6c5-x2k4z", "bad-0", ""]),
     st.sampled_from(["node-a", ""]),
     st.none() | MOMENTS,
+    st.sampled_from(["error", "critical", "info"]),
 )  # fmt: skip
 VALUES = {
     "logs": LINES.map(orjson.dumps)
