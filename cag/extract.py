@@ -88,9 +88,12 @@ def read_steps(text: str) -> list[str]:
             fenced = not fenced
         elif fenced:
             if steps and stripped and len(steps[-1]) == 1:
-                steps[-1].append(code(stripped[:STEP_CHARS]))
+                more = " ..." if stripped.endswith("\\") else ""
+                steps[-1].append(code(stripped.rstrip("\\ ")[:STEP_CHARS] + more))
         elif match := _STEP.match(line):
             steps.append([match.group(1)])
+        elif stripped.startswith("|"):
+            continue  # a table says nothing in one line
         elif stripped and steps and line.startswith(" "):
             steps[-1][0] += f" {stripped}"  # a step that goes on in the next line
         elif stripped:

@@ -164,12 +164,15 @@ def who_is(*, workloads: Sequence[str], pods: Sequence[str], nodes: Sequence[str
 
 def catalog(scope: Scope, start_ms: int) -> Json:
     """Every name that exists, for the entities of a question."""
-    names = {"cluster": 100, "namespace": 2_000, "workload": 10_000, "node": 5_000, "name": 2_000}
+    names = {"cluster": 100, "namespace": 2_000, "workload": 10_000, "node": 5_000}
+    of_alerts = {"name": {"terms": {"field": "name", "size": 2_000}}}
+    alerts = {"filter": {"exists": {"field": "fingerprint"}}, "aggs": of_alerts}
     moment = {"range": {"last_ms": {"gte": start_ms}}}
     return {
         "size": 0,
         "query": {"bool": {"filter": [moment, *in_scope(scope)]}},
-        "aggs": {name: {"terms": {"field": name, "size": size}} for name, size in names.items()},
+        # Metrics have names too, and there are more of them: only those of alerts are wanted.
+        "aggs": {"alerts": alerts, **{name: {"terms": {"field": name, "size": size}} for name, size in names.items()}},
     }
 
 

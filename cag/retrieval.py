@@ -40,9 +40,11 @@ class Retrieval:
     async def catalog(self, scope: Scope, start_ms: int) -> Catalog:
         index = ",".join(self._names.alias(kind) for kind in ("occurrences", "events", "series", "alerts"))
         answer = await self._reader.search(index, queries.catalog(scope, start_ms))
+        groups = answer.get("aggregations", {})
+        groups |= {"name": groups.pop("alerts", {}).get("name", {"buckets": []})}
         found = {
             name: frozenset(bucket["key"] for bucket in group["buckets"] if bucket["key"])
-            for name, group in answer.get("aggregations", {}).items()
+            for name, group in groups.items()
         }
         return Catalog(
             clusters=found.get("cluster", frozenset()),

@@ -112,6 +112,7 @@ def test_an_answer_is_at_most_a_screen() -> None:
         ),
         ("Restart it.\nThen wait.\nThird line.", ["Restart it.", "Then wait."]),
         ("```sh\nls\n```", []),
+        ("1. Compare:\n   | a | b |\n   ```\n   psql \\\n     -c x\n   ```", ["Compare: `psql ...`"]),
     ],
 )
 def test_steps_carry_their_first_command(text: str, steps: list[str]) -> None:
