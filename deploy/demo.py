@@ -101,7 +101,7 @@ def launch(installation: Installation, port: int, scenario: Scenario) -> dict[st
         installation.start_api(port=port)
     with step(f"runbooks through {installation.name}.runbooks") as note:
         said = json.loads(installation.run("cag", "publish", str(RUNBOOKS), "--json"))
-        note(f"{said.get('added', 0) + said.get('changed', 0)} published")
+        note(f"{len(said['added']) + len(said['changed'])} published")
     minutes = (scenario.end - scenario.start).total_seconds() / 60
     with step(f"{minutes:.0f} minutes of telemetry into Kafka") as note:
         start = time.monotonic()

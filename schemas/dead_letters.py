@@ -1,8 +1,8 @@
 """Dead letters: what could not be used, with the reason in Kafka Connect's header names, so that its tools read ours.
 
 Key, value and headers of the source message stay as they were; its timestamp is in a header, since the topic stamps
-letters with the time of rejection (see `schemas/topics.py`). Our headers come last: where one of the same name was there
-before (a forgery, or a letter that was rejected once more), a reader takes the last one.
+letters with the time of rejection (see `schemas/topics.py`). Our headers come last: where one of the same name was
+there before (a forgery, or a letter that was rejected once more), a reader takes the last one.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from typing import Final
 
 from schemas.records import Message
 
-# org.apache.kafka.connect.runtime.errors.DeadLetterQueueReporter names all of these but `index`, `topic.id` and `timestamp`.
+# Kafka Connect's DeadLetterQueueReporter has all of these but `index`, `topic.id` and `timestamp`.
 PREFIX: Final = "__connect.errors."
 TOPIC: Final = f"{PREFIX}topic"
 PARTITION: Final = f"{PREFIX}partition"
