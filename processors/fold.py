@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
+from processors import merge
 from schemas.documents import Target, slice_key
 from schemas.records import Coordinates, Message, Resource
 
@@ -123,10 +124,8 @@ class Fold:
 
 
 def prune(exemplars: dict[str, dict[str, Any]], limit: int = EXEMPLARS) -> dict[str, dict[str, Any]]:
-    """The first, the last and the `limit` smallest by hash: what the join would keep of these anyway."""
-    by_time = sorted(exemplars.values(), key=lambda e: (e["t"], e["at"]))
-    smallest = sorted(by_time, key=lambda e: (e["h"], e["at"]))[:limit]
-    return {e["at"]: e for e in (by_time[0], by_time[-1], *smallest)}
+    """What the join would keep of these anyway."""
+    return {e["at"]: e for e in merge.exemplars(exemplars.values(), (), limit)}
 
 
 def delta_of(change: Change, slices: Mapping[str, Slice]) -> dict[str, Any]:

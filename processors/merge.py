@@ -35,7 +35,7 @@ def join(stored: Mapping[str, Any], delta: Mapping[str, Any]) -> Json:
     for field, number in delta.get("max", {}).items():
         document[field] = _best(max, document.get(field), number)
     if "exemplars" in delta:
-        document["exemplars"] = _exemplars(document.get("exemplars") or [], delta["exemplars"], delta["exemplar_limit"])
+        document["exemplars"] = exemplars(document.get("exemplars") or [], delta["exemplars"], delta["exemplar_limit"])
     if "identifiers" in delta:
         found = {*(document.get("identifiers") or ()), *delta["identifiers"]}
         document["identifiers"] = smallest(found, delta["identifier_limit"])
@@ -53,7 +53,8 @@ def _best(better: Any, stored: Any, new: Any) -> Any:
     return new if stored is None else better(stored, new)
 
 
-def _exemplars(stored: list[Json], new: list[Json], limit: int) -> list[Json]:
+def exemplars(stored: Iterable[Json], new: Iterable[Json], limit: int) -> list[Json]:
+    """The first, the last and the `limit` smallest by hash, in order of time."""
     by_time = sorted({e["at"]: e for e in (*stored, *new)}.values(), key=lambda e: (e["t"], e["at"]))
     by_hash = sorted(by_time, key=lambda e: (e["h"], e["at"]))
     kept = {by_time[0]["at"], by_time[-1]["at"], *(e["at"] for e in by_hash[:limit])}
@@ -63,11 +64,12 @@ def _exemplars(stored: list[Json], new: list[Json], limit: int) -> list[Json]:
 def _items(stored: Json, new: Json, limit: int) -> Json:
     joined = dict(stored)
     for key, item in new.items():
-        joined[key] = _item(joined[key], item) if key in joined else item
+        joined[key] = join_item(joined[key], item) if key in joined else item
     return {key: joined[key] for key in sorted(joined)[-limit:]}
 
 
-def _item(mine: Json, theirs: Json) -> Json:
+def join_item(mine: Json, theirs: Json) -> Json:
+    """The later of two by their order; a range widens to hold both."""
     won = theirs if theirs["o"] > mine["o"] else mine
     if "lo" not in mine:
         return won

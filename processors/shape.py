@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from processors.fold import IDENTIFIERS, OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
-from processors.merge import smallest
+from processors.merge import join_item, smallest
 from processors.template import template
 from schemas.documents import Target, day_of, digest, hour_of, minute_of
 from schemas.records import (
@@ -118,13 +118,8 @@ def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, b
     order, value = f"{time_ms:015d}/{at}", record.value
     values = change.delta.setdefault("items", {"field": "points", "limit": POINTS, "values": {}})["values"]
     key, point = f"{minute_of(time_ms):015d}", {"o": order, "v": value, "lo": value, "hi": value}
-    values[key] = _wider(values[key], point) if key in values else point
+    values[key] = join_item(values[key], point) if key in values else point
     _tally_state(fold, at, Signal.METRIC, time_ms, resource)
-
-
-def _wider(one: dict[str, Any], two: dict[str, Any]) -> dict[str, Any]:
-    won = max(one, two, key=lambda p: p["o"])
-    return {**won, "lo": min(one["lo"], two["lo"]), "hi": max(one["hi"], two["hi"])}
 
 
 def event(

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from confluent_kafka import KafkaError, KafkaException
 
 from cag.extract import WORTH_NAMING
 from cag.lag import LagReader
@@ -27,7 +26,6 @@ Say = Callable[[str], None]
 ASK_S: Final = 60.0
 READY_S: Final = 180.0
 INDEX_S: Final = 900.0
-LEFT_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,15 +170,6 @@ def _without_vector(installation: Installation) -> int:
 
 
 def clear(installation: Installation) -> None:
-    """Stop and remove everything of it. A static member stays in its group until its session ends."""
+    """Stop and remove everything of it."""
     installation.stop()
-    deadline = time.monotonic() + LEFT_S
-    while True:
-        try:
-            installation.remove()
-        except KafkaException as error:
-            if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
-                raise
-            time.sleep(1)
-        else:
-            return
+    installation.remove()
