@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check format bench eval compose-check
+.PHONY: help ready demo demo-all up down status logs test check format bench eval faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,18 @@ bench: ready ## freshness and rate, end to end (NAME=freshness|rate picks one)
 
 eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
 	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)
+
+faults: ready ## kill, cut and freeze real services and workers, then account for every record (FULL=1: the long run)
+	@$(PYTHON) -m tests.faults $(if $(FULL),--full) $(ARGS)
+
+runbook-faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
+	@$(PYTHON) -m tests.faults.runbooks $(ARGS)
+
+redaction: ready ## recall and false hits of redaction, family by family, and its speed
+	@$(PYTHON) -m tests.redaction $(ARGS)
+
+bad-input: ready ## thousands of broken messages through the real pipeline: the right dead letter for each
+	@$(PYTHON) -m tests.bad_input $(ARGS)
 
 compose-check: ## check compose.yaml (needs the docker client, not an engine)
 	@docker compose config --quiet && echo "compose.yaml is well-formed"

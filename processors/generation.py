@@ -1,4 +1,9 @@
-"""The generation: identity of everything that feeds an id or a vector. Indices carry it, so settings never mix."""
+"""The generation: identity of everything that feeds an id or a vector. Indices carry it, so settings never mix.
+
+A generation may be written twice, beside the one that is live: a *shadow* has a name, its own indices and its own
+consumer group, and takes the place of the live one by a switch of aliases. A *label* names either: `g1a2b3c4d`, or
+`g1a2b3c4d_blue`.
+"""
 
 from typing import Final
 
@@ -26,6 +31,16 @@ def generation_parts(settings: Settings) -> dict[str, str]:
 
 def generation(parts: dict[str, str]) -> str:
     return "g" + digest(*(f"{name}={value}" for name, value in sorted(parts.items())))[:8]
+
+
+def label_of(generation: str, shadow: str) -> str:
+    return f"{generation}_{shadow}" if shadow else generation
+
+
+def group_of(group: str, label: str) -> str:
+    """The consumer group that feeds a label: positions belong to what was indexed, so they switch with the alias."""
+    _, _, shadow = label.partition("_")
+    return f"{group}.{shadow}" if shadow else group
 
 
 def names_for(settings: Settings) -> Names:

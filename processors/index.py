@@ -82,8 +82,11 @@ class OpenSearchIndex:
         self._client, self.names, self._settings, self._dimensions = client, names, settings, dimensions
         self._known: set[str] = set()
 
-    def install(self) -> None:
-        """Put the merge script, the rank-fusion pipeline and the index templates; make the undated indices."""
+    def install(self, *, live: bool = True) -> None:
+        """Put the merge script, the rank-fusion pipeline and the index templates; make the undated indices.
+
+        Only what is `live` is under the aliases that readers use.
+        """
         self._call("PUT", f"/_scripts/{self.names.script}", {"script": {"lang": "painless", "source": MERGE_SOURCE}})
         # Reciprocal rank fusion with rank constant 60: Cormack, Clarke and Buettcher, SIGIR 2009.
         fusion = {"score-ranker-processor": {"combination": {"technique": "rrf", "rank_constant": 60}}}
@@ -94,7 +97,7 @@ class OpenSearchIndex:
                 "index_patterns": [f"{name}-*" if kind in DAILY_KINDS else name],
                 "priority": 500,
                 "template": {
-                    "aliases": {self.names.alias(kind): {}},
+                    "aliases": {self.names.alias(kind): {}} if live else {},
                     "settings": documents.settings(
                         kind,
                         shards=self._settings.shards,
@@ -175,9 +178,10 @@ class OpenSearchIndex:
         return b"%b\n%b\n" % (orjson.dumps({"update": place}), orjson.dumps(body))
 
     def live(self, alias: str) -> dict[str, dict[str, str]]:
-        """Every generation that an installation holds, with what it is made of."""
-        self._call("POST", f"/{alias}/_refresh")
-        hits = self._call("POST", f"/{alias}/_search", {"size": 100, "query": {"match_all": {}}})["hits"]["hits"]
+        """Every label behind this alias with what it is made of: one, or none in an installation that is new."""
+        self._call("POST", f"/{alias}/_refresh?ignore_unavailable=true")
+        path = f"/{alias}/_search?ignore_unavailable=true"
+        hits = self._call("POST", path, {"size": 100, "query": {"match_all": {}}})["hits"]["hits"]
         return {hit["_source"]["generation"]: hit["_source"]["parts"] for hit in hits}
 
     def without_vector(self, size: int) -> dict[Target, str]:

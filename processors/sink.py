@@ -1,14 +1,14 @@
 """One installation of the index, as a worker sees it: prepare it, write folds, keep house after them."""
 
 import time
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any, Final
 
 from processors.embed import Embedder, make_embedder
 from processors.fold import Fold, PartitionProgress, SourceKey
-from processors.generation import generation, generation_parts
+from processors.generation import generation, generation_parts, label_of
 from processors.index import OpenSearchIndex, Write, connect
 from processors.vectors import Vectorizer
 from processors.writer import BULK_DOCUMENTS, Rejection, Writer
@@ -21,13 +21,25 @@ LIVE: Final = Target("meta", "", "live")
 NAMES_PER_REQUEST: Final = 40  # index names in one address: OpenSearch takes lines of 4 kB
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap:
+    """Offsets that were never read: retention took them first, or the topic was made again."""
+
+    topic: str
+    topic_id: str  # of the topic that lost them
+    partition: int
+    start: int
+    end: int  # the first offset that is not missing
+    reason: str
+
+
 class Sink:
     """Thread-safe as used by one worker: `write` from one thread, `housekeeping` from another."""
 
     def __init__(
-        self, settings: Settings, index: OpenSearchIndex, embedder: Embedder, parts: Mapping[str, str]
+        self, settings: Settings, index: OpenSearchIndex, embedder: Embedder, parts: Mapping[str, str], *, live: bool
     ) -> None:
-        self._index, self._parts, self._url = index, dict(parts), settings.opensearch.address
+        self._index, self._parts, self._url, self._live = index, dict(parts), settings.opensearch.address, live
         self._writer = Writer(index, bulk_bytes=settings.worker.bulk_bytes, cached_slices=settings.worker.cached_slices)
         self._vectorizer = Vectorizer(index, embedder)
         self._lock = Lock()
@@ -36,11 +48,15 @@ class Sink:
         self._touched: set[str] = set()
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> "Sink":
+    def from_settings(cls, settings: Settings, *, label: str = "", live: bool = True) -> "Sink":
+        """`label`: which indices to write, see `generation.py`; `live`: readers see them."""
         parts = generation_parts(settings)
-        names = Names(settings.opensearch.prefix, generation(parts))
-        index = OpenSearchIndex(connect(settings.opensearch), names, settings.opensearch, settings.embedder.dimensions)
-        return cls(settings, index, make_embedder(settings.embedder), parts)
+        index = open_index(settings, label or generation(parts))
+        return cls(settings, index, make_embedder(settings.embedder), parts, live=live)
+
+    @property
+    def label(self) -> str:
+        return self._index.names.generation
 
     @property
     def paused(self) -> str:
@@ -50,7 +66,7 @@ class Sink:
     def prepare(self) -> None:
         """Install templates and scripts, check the generation. Raises StartupError."""
         try:
-            self._index.install()
+            self._index.install(live=self._live)
             self._claim_generation()
         except SinkMisconfigured as error:
             raise StartupError(f"{error}. Check FRESHET_OPENSEARCH__*.") from None
@@ -92,6 +108,11 @@ class Sink:
             raise
         self._vectorizer.run()
 
+    def record_gaps(self, gaps: Sequence[Gap]) -> None:
+        """Kept with the watermarks, so that answers can say what was never seen. Raises SinkUnavailable."""
+        noticed_ms = int(time.time() * 1000)
+        self._publish([gap_write(gap, noticed_ms=noticed_ms) for gap in gaps])
+
     def _note(self, sources: Mapping[SourceKey, int], partitions: Mapping[tuple[str, int], PartitionProgress]) -> None:
         """Keep the newest of each, in whatever order they come. The caller holds the lock."""
         for source, newest in sources.items():
@@ -113,15 +134,62 @@ class Sink:
         """The first worker says which generation is live; one with other settings may not mix in."""
         names = self._index.names
         self._index.bulk([Write(target=LIVE, fixed={"generation": names.generation, "parts": self._parts}, delta=None)])
-        live = self._index.live(names.alias("meta"))
-        for found, parts in live.items():
-            if found != names.generation:
-                differing = sorted(k for k in self._parts if self._parts[k] != parts.get(k))
-                raise StartupError(
-                    f"the index at {self._url} with prefix {names.prefix!r} holds generation {found}, made with other "
-                    f"{', '.join(differing) or 'settings'}; this worker would write {names.generation}. "
-                    "Use the settings of before, or another FRESHET_OPENSEARCH__PREFIX and replay the topics."
-                )
+        if self._live:
+            for found, parts in self._index.live(names.alias("meta")).items():
+                if found != names.generation:
+                    raise other_generation(self._url, names, self._parts, found, parts)
+
+
+def gap_write(gap: Gap, *, noticed_ms: int) -> Write:
+    """One document per range, however often it is noticed."""
+    fixed = {
+        "level": "gap",
+        "topic": gap.topic,
+        "topic_id": gap.topic_id,
+        "partition": gap.partition,
+        "from_offset": gap.start,
+        "reason": gap.reason,
+    }
+    target = Target("watermarks", "", digest("gap", gap.topic_id, str(gap.partition), str(gap.start)))
+    return Write(target=target, fixed=fixed, delta={"max": {"offset": gap.end, "searchable_ms": noticed_ms}})
+
+
+def open_index(settings: Settings, label: str) -> OpenSearchIndex:
+    """Nothing connects yet."""
+    names = Names(settings.opensearch.prefix, label)
+    return OpenSearchIndex(connect(settings.opensearch), names, settings.opensearch, settings.embedder.dimensions)
+
+
+def live_label(settings: Settings) -> str:
+    """What a worker with these settings is to write: the label that is live. Raises StartupError if that is not ours.
+
+    A shadow that was promoted stays under its own label.
+    """
+    parts = generation_parts(settings)
+    ours = generation(parts)
+    index, url = open_index(settings, ours), settings.opensearch.address
+    try:
+        live = index.live(index.names.alias("meta"))
+    except SinkMisconfigured as error:
+        raise StartupError(f"{error}. Check FRESHET_OPENSEARCH__*.") from None
+    except SinkUnavailable as error:
+        raise StartupError(f"{error}. Start it (`make up`) or set FRESHET_OPENSEARCH__URL.") from None
+    for label, found in live.items():
+        if found == parts and label == label_of(ours, label.partition("_")[2]):
+            return label
+        raise other_generation(url, index.names, parts, label, found)
+    return ours
+
+
+def other_generation(
+    url: str, names: Names, ours: Mapping[str, str], found: str, parts: Mapping[str, str]
+) -> StartupError:
+    differing = sorted(k for k in ours if ours[k] != parts.get(k))
+    return StartupError(
+        f"the index at {url} with prefix {names.prefix!r} holds generation {found}, made with other "
+        f"{', '.join(differing) or 'settings'}; this worker would write {names.generation}. Use the "
+        "settings of before, or build the new generation beside it: `python -m streams replay --shadow NAME`."
+    )
 
 
 def dead_letters(rejections: list[Rejection], fold: Fold) -> list[DeadLetter]:

@@ -10,7 +10,7 @@ from typing import Final
 
 from schemas.records import Message
 
-# Kafka Connect's DeadLetterQueueReporter has all of these but `index`, `topic.id` and `timestamp`.
+# Kafka Connect's DeadLetterQueueReporter has all of these but `index`, `topic.id`, `timestamp` and `generation`.
 PREFIX: Final = "__connect.errors."
 TOPIC: Final = f"{PREFIX}topic"
 PARTITION: Final = f"{PREFIX}partition"
@@ -21,6 +21,7 @@ STAGE: Final = f"{PREFIX}stage"
 REASON: Final = f"{PREFIX}exception.message"
 INDEX: Final = f"{PREFIX}index"
 TOPIC_ID: Final = f"{PREFIX}topic.id"
+GENERATION: Final = f"{PREFIX}generation"  # which index would not have it, or could not read it
 TIMESTAMP_MS: Final = f"{PREFIX}timestamp"  # of the source message; the topic stamps letters when they are written
 CUT_FROM: Final = f"{PREFIX}value.cut.from"  # original size in bytes, where the letter itself was too large for Kafka
 
@@ -36,7 +37,7 @@ class DeadLetter:
     reason: str
     stage: str
 
-    def headers(self, app: str, worker: str) -> list[tuple[str, bytes | None]]:
+    def headers(self, app: str, worker: str, generation: str = "") -> list[tuple[str, bytes | None]]:
         """The source message's headers, then ours."""
         source = self.message
         ours = {
@@ -48,6 +49,7 @@ class DeadLetter:
             TIMESTAMP_MS: str(source.timestamp_ms),
             APPLICATION: app,
             WORKER: worker,
+            GENERATION: generation,
             STAGE: self.stage.upper(),
             REASON: self.reason[:REASON_CHARS],
         }

@@ -152,11 +152,13 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
     "tallies": {**_COUNTED, **_SPAN, "rule": _KEYWORD, "topic": _KEYWORD, "minute_ms": _MS},
     "watermarks": {
         **_WHO,
-        "level": _KEYWORD,  # partition | source
+        "level": _KEYWORD,  # partition | source | gap
         "topic": _KEYWORD,
         "topic_id": _KEYWORD,
         "partition": {"type": "integer"},
-        "offset": {"type": "long"},
+        "offset": {"type": "long"},  # of a gap: the first one that can be read again
+        "from_offset": {"type": "long"},  # of a gap: where the group stood
+        "reason": _KEYWORD,
         "newest_ms": _MS,
         "searchable_ms": _MS,
     },

@@ -13,7 +13,7 @@ from processors.logs import without_credentials
 from schemas.errors import FreshetError
 from schemas.records import Format
 from schemas.settings import Settings
-from streams import topics, worker
+from streams import dead_letter_commands, purge_commands, replay_commands, topics, worker
 from streams.doctor import examine
 from streams.expire import Shelf, expired
 from streams.recording import Place
@@ -27,6 +27,9 @@ app = typer.Typer(
 )
 topic_commands = typer.Typer(no_args_is_help=True, help="The topics that the product needs.")
 app.add_typer(topic_commands, name="topics")
+app.add_typer(dead_letter_commands.app, name="dead-letters")
+app.add_typer(replay_commands.app, name="replay")
+app.command("purge")(purge_commands.purge)
 
 notes = Console(stderr=True, highlight=False)
 answers = Console(highlight=False, soft_wrap=True)

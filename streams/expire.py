@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from processors.index import OpenSearchIndex, connect
-from schemas.documents import DAILY_KINDS, Names
+from processors.sink import open_index
+from schemas.documents import DAILY_KINDS
 from schemas.settings import Retention, Settings
 
 
@@ -51,8 +51,7 @@ class Shelf:
     def __init__(self, settings: Settings) -> None:
         search = settings.opensearch
         self._prefix = search.prefix
-        names = Names(search.prefix, "any")
-        self._index = OpenSearchIndex(connect(search), names, search, settings.embedder.dimensions)
+        self._index = open_index(settings, "any")
 
     def all(self) -> list[DayIndex]:
         columns = "h=index,docs.count,store.size&bytes=b&format=json&expand_wildcards=all"

@@ -11,12 +11,12 @@ import structlog
 from cag.registry import Decode, ValueDecoder, address, registry_client
 from cag.served import Outcome, WritableStore
 from cag.store import RunbookStore
+from processors.letters import LetterProducer
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, Settings
-from streams.dead_letters import LetterProducer
 from streams.intake import message_of
 from streams.runbooks import Ignored, apply_runbook_message, repair
 from streams.watchdog import Progress

@@ -16,13 +16,15 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from processors import logs
+from processors.generation import group_of
+from processors.letters import LetterProducer
 from processors.pipeline import Pipeline
-from processors.sink import Sink
+from processors.sink import Sink, live_label
 from schemas.errors import FreshetError, SinkUnavailable, StartupError
 from schemas.settings import Settings
 from streams import topics
 from streams.app import App, Step, make_app
-from streams.dead_letters import LetterProducer, RejectShare
+from streams.dead_letters import RejectShare
 from streams.exits import Exit, leave
 from streams.flusher import Chunk, Flusher
 from streams.intake import Intake
@@ -42,13 +44,13 @@ CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
 class Worker:
     """Everything one process needs. Also what its consumer reports to (`consumer.Listener`)."""
 
-    def __init__(self, settings: Settings, only: Collection[str]) -> None:
+    def __init__(self, settings: Settings, only: Collection[str], label: str = "") -> None:
         self._kafka, self._id = settings.kafka, settings.worker.id
         self._session_timeout_s = settings.worker.session_timeout_s
         self._left_out_rounds = 0
         chosen = [i for i in settings.kafka.declared_inputs() if SIGNALS[i.signal] in only]
-        self.sink = Sink.from_settings(settings)
-        self.letters = LetterProducer(settings.kafka, settings.worker.id)
+        self.sink = Sink.from_settings(settings, label=label)
+        self.letters = LetterProducer(settings.kafka, settings.worker.id, generation=self.sink.label)
         self.broker = topics.Broker(settings.kafka)
         self.progress = Progress()
         self.registry = CollectorRegistry()
@@ -177,7 +179,10 @@ def _app_of(settings: Settings, worker: Worker) -> App:
 def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     """Start and work until a signal comes. Raises StartupError before anything was consumed; ends with SystemExit."""
     logs.configure(settings.log_level)
-    worker = Worker(settings, only)
+    label = live_label(settings)
+    group = group_of(settings.kafka.group, label)
+    settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"group": group})})
+    worker = Worker(settings, only, label)
     app = _app_of(settings, worker)
     if not worker.steps:
         raise StartupError("nothing to consume: FRESHET_KAFKA__INPUTS has no topic for what --only names")

@@ -60,7 +60,7 @@ def index() -> Index:
 @pytest.fixture
 def sink(index: Index) -> Sink:
     settings = Settings(embedder=Embedder(kind="hashing", dimensions=4))
-    return Sink(settings, index, make_embedder(settings.embedder), {})  # type: ignore[arg-type]
+    return Sink(settings, index, make_embedder(settings.embedder), {}, live=True)  # type: ignore[arg-type]
 
 
 def test_watermarks_follow_the_refresh_and_survive_a_refusal(index: Index, sink: Sink) -> None:

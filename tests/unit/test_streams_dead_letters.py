@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
+from processors.letters import CUT_BYTES, LetterProducer
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
 from schemas.records import Message
 from schemas.settings import Kafka
-from streams.dead_letters import CUT_BYTES, DeadLetterLimit, LetterProducer, RejectShare
+from streams.dead_letters import DeadLetterLimit, RejectShare
 
 FORGED = ("__connect.errors.topic", b"elsewhere")
 
@@ -49,7 +50,7 @@ def deliver(errors: list[int | None], *letters: DeadLetter, stop: bool = False) 
     event = threading.Event()
     if stop:
         event.set()
-    LetterProducer(Kafka(group="app"), "w1", make=lambda _: fake).deliver(letters, event)
+    LetterProducer(Kafka(group="app"), "w1", generation="g1", make=lambda _: fake).deliver(letters, event)
     return fake
 
 
@@ -69,6 +70,7 @@ def test_original_is_untouched_and_ours_come_last() -> None:
         "__connect.errors.timestamp": b"1234",
         "__connect.errors.connector.name": b"app",
         "__connect.errors.task.id": b"w1",
+        "__connect.errors.generation": b"g1",
         "__connect.errors.stage": b"DECODE",
         "__connect.errors.exception.message": b"not JSON",
     }
