@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from processors import merge
-from schemas.documents import Target, slice_key
+from schemas.documents import Target, slice_at
 from schemas.records import Coordinates, Message, Resource
 
 EXEMPLARS: Final = 3  # the k smallest by hash, kept beside the first and the last
@@ -61,8 +61,8 @@ class Change:
 
     def count(self, at: Coordinates) -> None:
         """The record alone, without its time: a tally may have to give it back."""
-        key = slice_key(at.topic_id, at.partition, at.offset)
-        self.spots.setdefault(key, []).append(Spot(at.offset, at.index))
+        key, place = slice_at(at.topic_id, at.partition, at.offset)
+        self.spots.setdefault(key, []).append(Spot(place, at.index))
 
 
 class SourceKey(NamedTuple):

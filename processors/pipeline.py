@@ -15,7 +15,17 @@ from processors.fold import Fold
 from processors.redact import Redactor
 from schemas.dead_letters import DeadLetter
 from schemas.documents import DAY_MS
-from schemas.records import Alert, Filtered, KubernetesEvent, LogRecord, Message, MetricSample, Record, Rejected
+from schemas.records import (
+    Alert,
+    Coordinates,
+    Filtered,
+    KubernetesEvent,
+    LogRecord,
+    Message,
+    MetricSample,
+    Record,
+    Rejected,
+)
 from schemas.settings import Settings
 from schemas.topics import Input
 
@@ -66,25 +76,30 @@ class Pipeline:
             fold.note(message.at(0), None, 0)
             return [DeadLetter(message=message, index=0, reason="Kafka timestamp after the year 2200", stage="decode")]
         for index, item in enumerate(decode(message, self.inputs[message.topic])):
-            at = message.at(index)
             if isinstance(item, Rejected):
                 letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
-                fold.note(at, None, message.timestamp_ms)
-                continue
-            if isinstance(item, Filtered):
-                shape.tally(fold, at, item.rule, message.timestamp_ms)
-                continue
-            placed = place(item.time_ms, message.timestamp_ms)
-            # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
-            oldest_ms = message.timestamp_ms - self.retention_days[type(item)] * DAY_MS
-            if placed.time_ms < oldest_ms:
-                shape.tally(fold, at, TOO_OLD, message.timestamp_ms)
-            elif isinstance(item, LogRecord):
-                shape.log(fold, at, item, placed, self.redact, self.max_body_chars)
-            elif isinstance(item, MetricSample):
-                shape.metric(fold, at, item, placed, self.redact)
-            elif isinstance(item, KubernetesEvent):
-                shape.event(fold, at, item, placed, self.redact, oldest_ms)
+                fold.note(message.at(index), None, message.timestamp_ms)
             else:
-                shape.alert(fold, at, item, placed, self.redact, oldest_ms)
+                self.add(item, message.at(index), message.timestamp_ms, fold)
         return letters
+
+    def add(self, item: Record | Filtered, at: Coordinates, kafka_ms: int, fold: Fold) -> str:
+        """Fold one decoded record; returns the rule by which it was filtered, '' when it is counted as telemetry."""
+        if isinstance(item, Filtered):
+            shape.tally(fold, at, item.rule, kafka_ms)
+            return item.rule
+        placed = place(item.time_ms, kafka_ms)
+        # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
+        oldest_ms = kafka_ms - self.retention_days[type(item)] * DAY_MS
+        if placed.time_ms < oldest_ms:
+            shape.tally(fold, at, TOO_OLD, kafka_ms)
+            return TOO_OLD
+        if isinstance(item, LogRecord):
+            shape.log(fold, at, item, placed, self.redact, self.max_body_chars)
+        elif isinstance(item, MetricSample):
+            shape.metric(fold, at, item, placed, self.redact)
+        elif isinstance(item, KubernetesEvent):
+            shape.event(fold, at, item, placed, self.redact, oldest_ms)
+        else:
+            shape.alert(fold, at, item, placed, self.redact, oldest_ms)
+        return ""

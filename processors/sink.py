@@ -13,7 +13,7 @@ from processors.index import OpenSearchIndex, Write, connect
 from processors.vectors import Vectorizer
 from processors.writer import BULK_DOCUMENTS, Rejection, Writer
 from schemas.dead_letters import DeadLetter
-from schemas.documents import Names, Target, digest, slice_key
+from schemas.documents import Names, Target, digest, slice_at
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
 
@@ -196,7 +196,7 @@ def dead_letters(rejections: list[Rejection], fold: Fold) -> list[DeadLetter]:
     """A letter per record of the rejected documents, with its original message."""
     if not rejections:
         return []
-    messages = {(slice_key(m.topic_id, m.partition, m.offset), m.offset): m for m in fold.messages}
+    messages = {slice_at(m.topic_id, m.partition, m.offset): m for m in fold.messages}
     return [
         DeadLetter(message=messages[key, spot.offset], index=spot.nth, reason=rejection.reason, stage="index")
         for rejection in rejections

@@ -10,6 +10,7 @@ MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 BLOCK_BITS: Final = 20  # a slice covers 2^20 offsets of one partition
+LETTER: Final = "~"  # in a topic id: of a dead letter that is counted after all; Kafka's own ids never hold it
 
 DAILY_KINDS: Final = ("patterns", "occurrences", "events", "alerts", "series", "tallies")
 STATIC_KINDS: Final = ("watermarks", "meta")
@@ -41,6 +42,17 @@ def hour_of(time_ms: int) -> int:
 
 def slice_key(topic_id: str, partition: int, offset: int) -> str:
     return f"{topic_id}/{partition}/{offset >> BLOCK_BITS}"
+
+
+def slice_at(topic_id: str, partition: int, offset: int) -> tuple[str, int]:
+    """The slice that counts a record, and the record's place in it.
+
+    A dead letter that is counted after all is a slice by itself: complete whatever else is replayed and in whatever
+    order, and the same one for each of its copies, wherever they lie.
+    """
+    if LETTER in topic_id:
+        return slice_key(topic_id, 0, 0), 0
+    return slice_key(topic_id, partition, offset), offset
 
 
 @dataclass(frozen=True, slots=True)
