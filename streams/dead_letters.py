@@ -7,6 +7,7 @@ from schemas.errors import FreshetError
 
 WINDOW_RECORDS: Final = 10_000
 WINDOW_LEAST: Final = 1_000  # judge nothing before this many records have been seen
+MESSAGE_MOST: Final = 100  # what one message counts for, whatever it holds: one giant must neither stop nor excuse
 
 
 class DeadLetterLimit(FreshetError):
@@ -23,6 +24,8 @@ class RejectShare:
 
     def add(self, records: int, rejects: int) -> None:
         """Count one message. Raises DeadLetterLimit."""
+        if records > MESSAGE_MOST:
+            records, rejects = MESSAGE_MOST, round(MESSAGE_MOST * rejects / records)
         self._parts.append((records, rejects))
         self._records += records
         self._rejects += rejects

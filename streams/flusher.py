@@ -97,6 +97,13 @@ class Flusher:
         self._draining = True
         self._signal()
 
+    async def settled(self) -> None:
+        """Wait until what is folded by now is durable. Acknowledges what is covered, as ever, and nothing else."""
+        pending = self.pending
+        self.drain()
+        while pending and (pending is self.pending or pending is self.in_flight):
+            await self._changed.wait()
+
     async def reassigned(self) -> None:
         """Partitions were handed out anew. What the index said about them before may be out of date."""
         while self.in_flight:

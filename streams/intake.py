@@ -5,7 +5,7 @@ from typing import Any, Final
 
 from processors.pipeline import Pipeline
 from schemas.records import Message, Signal
-from streams.dead_letters import RejectShare
+from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.flusher import Chunk, Flusher
 from streams.metrics import WorkerMetrics
 from streams.watchdog import Progress
@@ -33,7 +33,7 @@ class Intake:
         self.topic_ids: dict[str, str] = {}
 
     async def take(self, topic: str, records: Sequence[Any], acknowledge: Callable[[], Awaitable[object]]) -> None:
-        """Fold a chunk of Kafka records. Raises DeadLetterLimit."""
+        """Fold a chunk of Kafka records. Raises DeadLetterLimit once the letters so far are durable."""
         self._progress.taken += 1
         flusher, topic_id = self._flusher, self.topic_ids[topic]
         folded = size_bytes = 0
@@ -50,7 +50,11 @@ class Intake:
             size = len(record.value or b"")
             pending.size_bytes += size + len(record.key or b"") + OVERHEAD_BYTES
             folded, size_bytes = folded + seen, size_bytes + size
-            self._share.add(seen, len(letters))
+            try:
+                self._share.add(seen, len(letters))
+            except DeadLetterLimit:
+                await flusher.settled()  # so that the operator who is sent to the dead letters finds some
+                raise
         self._metrics.folded(topic, self._signals[topic], messages=len(records), records=folded, size_bytes=size_bytes)
         oldest_ms = min(record.timestamp for record in records)
         flusher.covered(Chunk(signal=self._signals[topic], oldest_ms=oldest_ms, acknowledge=acknowledge))

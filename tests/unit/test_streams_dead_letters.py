@@ -100,7 +100,10 @@ def test_stops_while_kafka_is_away() -> None:
         ([(10, 5)] * 5000, False),  # half is not more than half
         ([(10, 0)] * 1000 + [(10, 10)] * 500, False),
         ([(10, 0)] * 1000 + [(10, 10)] * 501, True),  # good ones of long ago do not count
-        ([(0, 0)] * 10 + [(5000, 2501)], True),
+        ([(0, 0)] * 10 + [(5000, 2501)], False),  # one giant message counts for a hundred records
+        ([(5000, 2600)] * 10, True),
+        ([(1, 0)] * 910 + [(100_000, 100_000)], False),
+        ([(1, 1)] * 999 + [(100_000, 0)] + [(1, 1)], True),  # nor does one excuse the others
     ],
 )
 def test_share_of_rejects(parts: list[tuple[int, int]], stops: bool) -> None:
