@@ -1,6 +1,6 @@
 """Folding: many records become few documents, counted by slices. Pure and in memory; `sink.py` writes the result."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -44,6 +44,7 @@ class Change:
     fixed: Mapping[str, Any]
     counted: bool  # by slices; other documents are counted in a tally
     spots: dict[str, list[Spot]] = field(default_factory=dict)  # slice key -> records
+    whole: dict[str, Slice] = field(default_factory=dict)  # slices that need no reading back: counted from their start
     first_ms: int | None = None
     last_ms: int | None = None
     clamped: bool = False
@@ -63,6 +64,39 @@ class Change:
         """The record alone, without its time: a tally may have to give it back."""
         key, place = slice_at(at.topic_id, at.partition, at.offset)
         self.spots.setdefault(key, []).append(Spot(place, at.index))
+
+    def settle(self, continued: Collection[str] = ()) -> None:
+        """Keep numbers instead of records. Only for who reads each block from its start, but for the `continued` ones.
+
+        The slices of those go on from what the index holds when this is written.
+        """
+        if not self.counted:
+            self.spots.clear()
+        for key in [key for key in self.spots if key not in continued]:
+            part = advance(None, self.spots.pop(key))
+            if part:
+                self.whole[key] = _added(self.whole.get(key), part)
+
+    def absorb(self, other: "Change") -> None:
+        """Add what another reader found for the same document. No record may be in both."""
+        for key, part in other.whole.items():
+            self.whole[key] = _added(self.whole.get(key), part)
+        for key, spots in other.spots.items():
+            self.spots.setdefault(key, []).extend(spots)
+        firsts, lasts = (self.first_ms, other.first_ms), (self.last_ms, other.last_ms)
+        self.first_ms = min((time for time in firsts if time is not None), default=None)
+        self.last_ms = max((time for time in lasts if time is not None), default=None)
+        self.clamped = self.clamped or other.clamped
+        if other.exemplars:
+            self.exemplars = prune(self.exemplars | other.exemplars)
+        if other.identifiers:
+            self.identifiers = set(merge.smallest(self.identifiers | other.identifiers, IDENTIFIERS))
+        self.delta = merge.join_deltas(self.delta, other.delta)
+
+
+def _added(mine: Slice | None, theirs: Slice) -> Slice:
+    """Two parts of one slice that share no record."""
+    return Slice(max(mine.mark, theirs.mark), mine.records + theirs.records) if mine else theirs
 
 
 class SourceKey(NamedTuple):

@@ -49,6 +49,22 @@ def join(stored: Mapping[str, Any], delta: Mapping[str, Any]) -> Json:
     return document
 
 
+def join_deltas(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> Json:
+    """The state parts (max, items, latest) of two deltas as one, so that joining it equals joining both in turn."""
+    joined = {**mine, **theirs}
+    if "max" in mine and "max" in theirs:
+        joined["max"] = {
+            field: max(part["max"][field] for part in (mine, theirs) if field in part["max"])
+            for field in mine["max"] | theirs["max"]
+        }
+    if "items" in mine and "items" in theirs:
+        items = theirs["items"]
+        joined["items"] = {**items, "values": _items(mine["items"]["values"], items["values"], items["limit"])}
+    if "latest" in mine and "latest" in theirs:
+        joined["latest"] = max(mine["latest"], theirs["latest"], key=lambda latest: latest["order"])
+    return joined
+
+
 def _best(better: Any, stored: Any, new: Any) -> Any:
     return new if stored is None else better(stored, new)
 

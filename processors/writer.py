@@ -37,6 +37,7 @@ class Stopped(FreshetError):
 class Rejection:
     """A document that the index will not have, with those of its records that are not counted yet."""
 
+    target: Target
     reason: str
     spots: Mapping[str, Collection[Spot]]  # slice key -> records
 
@@ -59,10 +60,10 @@ class Writer:
         # Patterns before the occurrences that point to them. One that the index refuses leaves nothing that could be
         # found: its occurrences go the same way.
         refused = self._create(fold, stop)
-        rejections = [Rejection(refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
+        rejections = [Rejection(c.target, refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
         rejections += self._join([c for c in documents if _pattern_of(c) not in refused], stop)
         _take_out(tallies, rejections)
-        return rejections + self._join([t for t in tallies if t.spots], stop)
+        return rejections + self._join([t for t in tallies if t.spots or t.whole], stop)
 
     def forget(self) -> None:
         """Drop what was read back: partitions have moved, another worker may have written since."""
@@ -84,8 +85,8 @@ class Writer:
         self._read_back(changes, stop)
         writes, whole = [], {}
         for change in changes:
-            slices: dict[str, Slice] = {}
-            if change.counted:
+            slices: dict[str, Slice] = dict(change.whole)
+            if change.counted and change.spots:
                 for key, spots in change.spots.items():
                     advanced = advance(self._cache.get(change.target, key), spots)
                     if advanced is not None:
@@ -93,7 +94,7 @@ class Writer:
                 whole[change.target] = slices
             writes.append(Write(target=change.target, fixed=change.fixed, delta=delta_of(change, slices)))
         rejected = {w.target: reason for w, reason in self._store(writes, stop)}
-        rejections = [Rejection(rejected[c.target], self._fresh(c)) for c in changes if c.target in rejected]
+        rejections = [Rejection(c.target, rejected[c.target], self._fresh(c)) for c in changes if c.target in rejected]
         for target, slices in whole.items():
             if target not in rejected:
                 self._cache.put(target, slices)
@@ -101,7 +102,7 @@ class Writer:
         return rejections
 
     def _read_back(self, changes: Sequence[Change], stop: Event) -> None:
-        unknown = [c.target for c in changes if c.counted and c.target not in self._cache]
+        unknown = [c.target for c in changes if c.counted and c.spots and c.target not in self._cache]
         for start in range(0, len(unknown), MGET_DOCUMENTS):
             part = unknown[start : start + MGET_DOCUMENTS]
             self._cache.load(part, self._patiently(lambda part=part: self._index.slices(part), stop))  # type: ignore[misc]
