@@ -4,9 +4,11 @@ A *generation* is one topic id compiled by one version of the compiler. The laws
 
 - A record changes its own entry only, and only with a higher offset: redelivery and old values change nothing, and a
   deletion is remembered.
-- A partition's mark is an offset below which every record is applied. It moves past a record only from exactly that
-  record's offset; so a store that lost its content, or was restored from an older copy, has marks that are missing or
-  low (`behind`), however many records are applied afterwards, and a rebuild from the topic's beginning repairs it.
+- A partition's mark is an offset below which every record is applied, so a record below it changes nothing either:
+  a deletion outlives its tombstone, which compaction takes away. A mark moves past a record only from exactly that
+  record's offset; so a store that missed one has a low mark (`behind`), however many records are applied afterwards,
+  and a rebuild from the topic's beginning repairs it.
+- A store that was lost, or may have gone back to an older copy of itself, serves nothing until it was rebuilt.
 - A new generation is built beside the one that is served and takes its place in one step when it has been read to the
   end. Until then readers see the old one, or none.
 """
@@ -68,8 +70,6 @@ class WritableStore(Protocol):
     def snapshot(self) -> Corpus | None:
         """Everything that is served, at one version."""
 
-    def get(self, path: str) -> Runbook | None: ...
-
 
 def generation(topic_id: str) -> str:
     return f"{topic_id}/{COMPILER}"
@@ -79,18 +79,25 @@ def entry_name(partition: int, path: str) -> str:
     return f"{partition}:{path}"
 
 
-def corpus_of(version: str, entries: Mapping[bytes, bytes]) -> Corpus:
-    """Decode what the entries hold, one runbook for each path. Raises SinkMisconfigured when they are not ours."""
-    newest: dict[str, tuple[int, int, Runbook]] = {}
+def decode_entries(entries: Mapping[bytes, bytes]) -> dict[str, Runbook]:
+    """What the entries of a store hold. Raises SinkMisconfigured when they are not ours."""
+    decoded = {}
     for name, raw in entries.items():
-        partition, path = split_entry(name.decode())
         try:
-            runbook = Runbook.from_json(raw)
+            decoded[name.decode()] = Runbook.from_json(raw)
         except InvalidRecord as error:
             raise SinkMisconfigured(
-                f"Redis holds runbook {path!r} in a form that this version does not read: "
+                f"Redis holds runbook {split_entry(name.decode())[1]!r} in a form that this version does not read: "
                 "run one version of worker and API, the worker rebuilds the rest"
             ) from error
+    return decoded
+
+
+def corpus_of(version: str, runbooks: Mapping[str, Runbook]) -> Corpus:
+    """One runbook for each path: of several partitions that hold it, the newest record's."""
+    newest: dict[str, tuple[int, int, Runbook]] = {}
+    for name, runbook in runbooks.items():
+        partition, path = split_entry(name)
         candidate = (runbook.published_ms, -partition, runbook)
         if path not in newest or candidate[:2] > newest[path][:2]:
             newest[path] = candidate
@@ -130,7 +137,7 @@ class FakeRunbookStore:
             return Outcome.RETIRED if place.topic_id in self._retired else Outcome.UNBUILT
         name = entry_name(place.partition, place.path)
         outcome = Outcome.OLDER
-        if slot.offsets.get(name, -1) < place.offset:
+        if max(slot.offsets.get(name, -1), slot.marks.get(place.partition, 0) - 1) < place.offset:
             outcome = Outcome.APPLIED
             slot.offsets[name] = place.offset
             changed = runbook is not None or name in slot.entries
@@ -148,7 +155,8 @@ class FakeRunbookStore:
         slot = self._slot(place.topic_id)
         if slot is None:
             return Outcome.RETIRED if place.topic_id in self._retired else Outcome.UNBUILT
-        return self._move_mark(slot, place, Outcome.APPLIED)
+        outcome = Outcome.OLDER if slot.marks.get(place.partition, 0) > place.offset else Outcome.APPLIED
+        return self._move_mark(slot, place, outcome)
 
     def _move_mark(self, slot: _Slot, place: Place, outcome: Outcome) -> Outcome:
         if slot.marks.get(place.partition) == place.offset:
@@ -192,8 +200,7 @@ class FakeRunbookStore:
             if old and old != topic_id:
                 self._retired.add(old)
             self._live, self._next = slot, _Slot()
-            self._incarnation = self._incarnation or token
-            self._version += 1
+            self._incarnation, self._version = token, 1
         else:
             self._version += bool(gone)
         return True
@@ -205,8 +212,4 @@ class FakeRunbookStore:
         version = self.corpus_version()
         if version is None:
             return None
-        return corpus_of(version, {name.encode(): r.to_json() for name, r in self._live.entries.items()})
-
-    def get(self, path: str) -> Runbook | None:
-        corpus = self.snapshot()
-        return next((r for r in corpus.runbooks if r.path == path), None) if corpus else None
+        return corpus_of(version, self._live.entries)

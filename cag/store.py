@@ -1,22 +1,27 @@
-"""The runbooks that are served, in Redis. Laws and words: `cag.served`.
+"""The runbooks that are served, in Redis. Laws and words: `cag.served`; every change is one script of `cag.scripts`.
 
 All keys share a hash tag, so that they live in one slot of a cluster:
 
-    {NAMESPACE}:runbooks:meta       hash   generation, incarnation, version, next, build-live, build-next
+    {NAMESPACE}:runbooks:meta       hash   server, generation, incarnation, version, next, build-live, build-next
     {NAMESPACE}:runbooks:retired    set    topic ids that were replaced: they never come back
+    {NAMESPACE}:runbooks:changes    zset   `partition:path` by the version that changed it: what a reader has to fetch
     {NAMESPACE}:runbooks:live:...   three hashes, and the same under next:
-        entries   `partition:path` -> compiled runbook
+        entries   `partition:path` -> compiled runbook; an empty name -> "", to tell an empty corpus from a lost one
         offsets   `partition:path` -> offset of the newest record applied, deletions included
         marks     partition -> offset below which every record is applied
 
-Memory: one field in entries and offsets for each path; the offset of a deleted one stays, about a hundred bytes.
+A Redis that was restarted, failed over or restored may hold an older copy and cannot know it. So what was built under
+another `run_id` counts as lost: readers see nothing, and the worker builds it again.
+
+Memory: one field in entries, offsets and changes for each path; of a deleted one some hundred bytes stay.
 """
 
 import asyncio
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any, Final, TypeVar, cast
+from dataclasses import dataclass, field
+from itertools import groupby
+from typing import Any, Final, Self, TypeVar, cast
 from urllib.parse import urlsplit
 
 import redis
@@ -25,105 +30,16 @@ from redis import exceptions
 from redis.backoff import ExponentialBackoff
 from redis.retry import Retry
 
-from cag.served import Outcome, Place, corpus_of, entry_name, generation, split_entry
+from cag import scripts
+from cag.served import Outcome, Place, corpus_of, decode_entries, entry_name, generation, split_entry
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.runbooks import Corpus, Runbook
 from schemas.settings import Redis as RedisSettings
 
 Client = TypeVar("Client", redis.Redis, redis.asyncio.Redis)
 
-
-# -- scripts: every change is one of these, so that it is seen whole or not at all ------------------------------------
-
-# Which set of hashes a generation lives in. KEYS: meta, retired, then entries, offsets, marks of live and of next.
-_SLOT: Final = """
-local function slot(generation)
-  if redis.call('HGET', KEYS[1], 'generation') == generation then return 3, 'build-live' end
-  if redis.call('HGET', KEYS[1], 'next') == generation then return 6, 'build-next' end
-end
-"""
-# ARGV: generation, topic id, entry, offset, partition, offset + 1, set|delete|pass, compiled runbook
-_APPLY: Final = (
-    _SLOT
-    + """
-local at = slot(ARGV[1])
-if not at then
-  return redis.call('SISMEMBER', KEYS[2], ARGV[2]) == 1 and 'retired' or 'unbuilt'
-end
-local outcome, changed = 'applied', 0
-local known = redis.call('HGET', KEYS[at + 1], ARGV[3])
-if known and tonumber(known) >= tonumber(ARGV[4]) then
-  outcome = 'older'
-elseif ARGV[7] ~= 'pass' then
-  redis.call('HSET', KEYS[at + 1], ARGV[3], ARGV[4])
-  if ARGV[7] == 'set' then
-    redis.call('HSET', KEYS[at], ARGV[3], ARGV[8])
-    changed = 1
-  else
-    changed = redis.call('HDEL', KEYS[at], ARGV[3])
-  end
-end
-if changed == 1 and at == 3 then redis.call('HINCRBY', KEYS[1], 'version', 1) end
-if redis.call('HGET', KEYS[at + 2], ARGV[5]) == ARGV[4] then
-  redis.call('HSET', KEYS[at + 2], ARGV[5], ARGV[6])
-end
-return outcome
-"""
-)
-# ARGV: generation, topic id, token
-_BEGIN: Final = (
-    _SLOT
-    + """
-if redis.call('SISMEMBER', KEYS[2], ARGV[2]) == 1 then return false end
-local at, build = slot(ARGV[1])
-if not at then
-  redis.call('UNLINK', KEYS[6], KEYS[7], KEYS[8])
-  redis.call('HDEL', KEYS[1], 'build-next')
-  redis.call('HSET', KEYS[1], 'next', ARGV[1])
-  build = 'build-next'
-end
-redis.call('HSETNX', KEYS[1], build, ARGV[3])
-return redis.call('HGET', KEYS[1], build)
-"""
-)
-# ARGV: generation, token, how many ends, then (partition, end)..., then (entry, offset)... to remove
-_FINISH: Final = (
-    _SLOT
-    + """
-local at, build = slot(ARGV[1])
-if not at or redis.call('HGET', KEYS[1], build) ~= ARGV[2] then return 0 end
-redis.call('HDEL', KEYS[1], build)
-local ends = 3 + 2 * tonumber(ARGV[3])
-local removed = 0
-for i = ends + 1, #ARGV, 2 do
-  if redis.call('HGET', KEYS[at + 1], ARGV[i]) == ARGV[i + 1] then
-    removed = removed + redis.call('HDEL', KEYS[at], ARGV[i])
-  end
-end
-for i = 4, ends, 2 do
-  local mark = redis.call('HGET', KEYS[at + 2], ARGV[i])
-  if not mark or tonumber(mark) < tonumber(ARGV[i + 1]) then
-    redis.call('HSET', KEYS[at + 2], ARGV[i], ARGV[i + 1])
-  end
-end
-if at == 6 then
-  local old = redis.call('HGET', KEYS[1], 'generation')
-  if old then
-    local old_topic, topic = string.match(old, '^(.*)/'), string.match(ARGV[1], '^(.*)/')
-    if old_topic ~= topic then redis.call('SADD', KEYS[2], old_topic) end
-  end
-  for i = 3, 5 do
-    redis.call('UNLINK', KEYS[i])
-    if redis.call('EXISTS', KEYS[i + 3]) == 1 then redis.call('RENAME', KEYS[i + 3], KEYS[i]) end
-  end
-  redis.call('HDEL', KEYS[1], 'next', 'build-live')
-  redis.call('HSET', KEYS[1], 'generation', ARGV[1])
-  redis.call('HSETNX', KEYS[1], 'incarnation', ARGV[2])
-end
-if at == 6 or removed > 0 then redis.call('HINCRBY', KEYS[1], 'version', 1) end
-return 1
-"""
-)
+_PASSING: Final = ("BUSY", "NOREPLICAS", "MASTERDOWN", "TRYAGAIN", "CLUSTERDOWN")  # words that its errors begin with
+_STUCK: Final = ("MISCONF",)  # it cannot write its file: the disk is full, or not its own
 
 
 # -- Redis -------------------------------------------------------------------------------------------------------------
@@ -137,8 +53,12 @@ class _Keys:
         return f"{{{self.namespace}}}:runbooks:{name}"
 
     def all(self) -> list[str]:
+        """In the order that the scripts want."""
         hashes = [f"{place}:{kind}" for place in ("live", "next") for kind in ("entries", "offsets", "marks")]
-        return [self.key(name) for name in ("meta", "retired", *hashes)]
+        return [self.key(name) for name in ("meta", "retired", *hashes, "changes")]
+
+
+_META, _LIVE_OFFSETS, _NEXT_OFFSETS = 0, 3, 6  # places in that list
 
 
 class RunbookStore:
@@ -147,10 +67,11 @@ class RunbookStore:
     def __init__(self, settings: RedisSettings) -> None:
         self._redis = _opened(redis.Redis.from_url, settings)
         self._address = redis_address(settings)
-        self._keys = _Keys(settings.namespace)
-        self._apply = self._redis.register_script(_APPLY)
-        self._begin = self._redis.register_script(_BEGIN)
-        self._finish = self._redis.register_script(_FINISH)
+        self._keys = _Keys(settings.namespace).all()
+        self._apply, self._begin, self._finish, self._marks, self._read = (
+            self._redis.register_script(text)
+            for text in (scripts.APPLY, scripts.BEGIN, scripts.FINISH, scripts.MARKS, scripts.READ)
+        )
 
     def apply(self, place: Place, runbook: Runbook | None) -> Outcome:
         return self.apply_all([(place, runbook)])[0]
@@ -166,29 +87,28 @@ class RunbookStore:
 
     def _change(self, changes: Iterable[tuple[Place, str, bytes]]) -> list[Outcome]:
         with _translated(self._address), self._redis.pipeline(transaction=False) as pipe:
-            for place, verb, compiled in changes:
-                entry = entry_name(place.partition, place.path)
-                numbers = (place.offset, place.partition, place.offset + 1)
-                arguments: list[Any] = [generation(place.topic_id), place.topic_id, entry, *numbers, verb, compiled]
-                self._apply(keys=self._keys.all(), args=arguments, client=pipe)
-            outcomes = cast(list[bytes], pipe.execute())
-        return [Outcome(outcome.decode()) for outcome in outcomes]
+            for topic_id, of_topic in groupby(changes, key=lambda change: change[0].topic_id):
+                arguments: list[Any] = [generation(topic_id), topic_id]
+                for place, verb, compiled in of_topic:
+                    numbers = (place.offset, place.partition, place.offset + 1)
+                    arguments += [entry_name(place.partition, place.path), *numbers, verb, compiled]
+                self._apply(keys=self._keys, args=arguments, client=pipe)
+            outcomes = cast(list[list[bytes]], pipe.execute())
+        return [Outcome(outcome.decode()) for of_topic in outcomes for outcome in of_topic]
 
     def behind(self, topic_id: str, positions: Mapping[int, int]) -> frozenset[int]:
-        if not positions:
-            return frozenset()
-        with _translated(self._address), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hget(self._keys.key("meta"), "generation")
-            pipe.hmget(self._keys.key("live:marks"), [str(p) for p in positions])
-            live, marks = pipe.execute()
-        if live != generation(topic_id).encode():
+        with _translated(self._address):
+            marks = cast(
+                list[bytes | None] | None, self._marks(keys=self._keys, args=[generation(topic_id), *positions])
+            )
+        if marks is None:
             return frozenset(positions)
-        known = dict(zip(positions, marks, strict=True))
-        return frozenset(p for p, at in positions.items() if known[p] is None or int(known[p]) < at)
+        known = zip(positions.items(), marks, strict=True)
+        return frozenset(p for (p, at), mark in known if mark is None or int(mark) < at)
 
     def begin(self, topic_id: str, token: str) -> str | None:
         with _translated(self._address):
-            joined = self._begin(keys=self._keys.all(), args=[generation(topic_id), topic_id, token])
+            joined = self._begin(keys=self._keys, args=[generation(topic_id), topic_id, token])
         return None if joined is None else cast(bytes, joined).decode()
 
     def finish(self, topic_id: str, token: str, ends: Mapping[int, int], seen: Collection[Place]) -> bool:
@@ -200,37 +120,27 @@ class RunbookStore:
                 if name.decode() not in found and int(offset) < ends.get(split_entry(name.decode())[0], 0)
             ]
             flat: list[Any] = [*(n for pair in ends.items() for n in pair), *(n for pair in gone for n in pair)]
-            done = self._finish(keys=self._keys.all(), args=[generation(topic_id), token, len(ends), *flat])
+            done = self._finish(keys=self._keys, args=[generation(topic_id), token, len(ends), *flat])
         return bool(done)
 
     def _offsets(self, topic_id: str) -> dict[bytes, bytes]:
-        live = self._redis.hget(self._keys.key("meta"), "generation") == generation(topic_id).encode()
-        key = self._keys.key("live:offsets" if live else "next:offsets")
-        return cast(dict[bytes, bytes], self._redis.hgetall(key))
+        live = self._redis.hget(self._keys[_META], "generation") == generation(topic_id).encode()
+        return cast(dict[bytes, bytes], self._redis.hgetall(self._keys[_LIVE_OFFSETS if live else _NEXT_OFFSETS]))
 
     def corpus_version(self) -> str | None:
         with _translated(self._address):
-            return _version(self._redis.hmget(self._keys.key("meta"), _VERSION_FIELDS))
+            answer = self._read(keys=self._keys, args=_ONLY_VERSION)
+        return None if answer is None else _Answer.of(answer).version
 
     def snapshot(self) -> Corpus | None:
-        with _translated(self._address), self._redis.pipeline(transaction=True) as pipe:
-            pipe.hmget(self._keys.key("meta"), _VERSION_FIELDS)
-            pipe.hgetall(self._keys.key("live:entries"))
-            fields, entries = pipe.execute()
-        version = _version(fields)
-        return None if version is None else corpus_of(version, entries)
-
-    def get(self, path: str) -> Runbook | None:
         with _translated(self._address):
-            partitions = cast(list[bytes], self._redis.hkeys(self._keys.key("live:marks")))
-            names = [entry_name(int(p), path) for p in partitions]
-            values = cast(list[bytes | None], self._redis.hmget(self._keys.key("live:entries"), names)) if names else []
-        return _newest(names, values)
+            answer = self._read(keys=self._keys, args=_EVERYTHING)
+        return None if answer is None else _Holding().after(_Answer.of(answer)).corpus
 
     def delete_everything(self) -> None:
         """Remove every key of this namespace's runbooks: for tests and for taking a namespace out of use."""
         with _translated(self._address):
-            self._redis.delete(*self._keys.all())
+            self._redis.delete(*self._keys)
 
     def close(self) -> None:
         self._redis.close()
@@ -242,22 +152,29 @@ class RunbookReader:
     def __init__(self, settings: RedisSettings) -> None:
         self._redis = _opened(redis.asyncio.Redis.from_url, settings)
         self._address = redis_address(settings)
-        self._keys = _Keys(settings.namespace)
+        self._keys = _Keys(settings.namespace).all()
+        self._read = self._redis.register_script(scripts.READ)
+        self._holding = _Holding()
 
     async def corpus_version(self) -> str | None:
         """See `cag.served.WritableStore`; cheap enough to ask every second."""
         with _translated(self._address):
-            return _version(await cast(Any, self._redis.hmget(self._keys.key("meta"), _VERSION_FIELDS)))
+            answer = await self._read(keys=self._keys, args=_ONLY_VERSION)
+        return None if answer is None else _Answer.of(answer).version
 
     async def snapshot(self) -> Corpus | None:
+        """Everything that is served. Fetches only what has changed since the last call; the rest is the same objects.
+
+        None: nothing was published yet, or Redis lost it and the worker has not built it again.
+        """
+        held = self._holding
         with _translated(self._address):
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.hmget(self._keys.key("meta"), _VERSION_FIELDS)
-                pipe.hgetall(self._keys.key("live:entries"))
-                fields, entries = await pipe.execute()
-        version = _version(fields)
+            answer = await self._read(keys=self._keys, args=[held.incarnation, held.number, 1])
+        if answer is None:
+            return None
         # Thousands of runbooks take seconds to decode; other requests go on meanwhile.
-        return None if version is None else await asyncio.to_thread(corpus_of, version, entries)
+        self._holding = await asyncio.to_thread(held.after, _Answer.of(answer))
+        return self._holding.corpus
 
     async def ping(self) -> None:
         with _translated(self._address):
@@ -267,21 +184,56 @@ class RunbookReader:
         await self._redis.aclose()
 
 
-_VERSION_FIELDS: Final = ["generation", "incarnation", "version"]
+# -- what the reading script says -------------------------------------------------------------------------------------
+
+_ONLY_VERSION: Final = ("", 0, 0)
+_EVERYTHING: Final = ("", 0, 1)
 
 
-def _version(fields: Any) -> str | None:
-    live, incarnation, counter = cast(list[bytes | None], fields)
-    if live is None or incarnation is None or counter is None:
-        return None
-    # The incarnation keeps versions apart when Redis was flushed and counts from one again.
-    return f"{incarnation.decode()}-{counter.decode()}"
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Answer:
+    incarnation: str  # keeps versions apart when Redis was flushed and counts from one again
+    number: int
+    whole: bool
+    entries: Mapping[bytes, bytes | None]
+
+    @property
+    def version(self) -> str:
+        return f"{self.incarnation}-{self.number}"
+
+    @classmethod
+    def of(cls, answer: Any) -> Self:
+        incarnation, number, whole, flat = answer
+        entries = dict(zip(flat[::2], flat[1::2], strict=True))
+        return cls(incarnation=incarnation.decode(), number=int(number), whole=bool(whole), entries=entries)
 
 
-def _newest(names: list[str], values: list[bytes | None]) -> Runbook | None:
-    entries = {n.encode(): v for n, v in zip(names, values, strict=True) if v is not None}
-    runbooks = corpus_of("", entries).runbooks
-    return runbooks[0] if runbooks else None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holding:
+    """What a reader has decoded so far."""
+
+    incarnation: str = ""
+    number: int = 0
+    runbooks: Mapping[str, Runbook] = field(default_factory=dict)  # by entry
+    corpus: Corpus = field(default_factory=lambda: Corpus(version="", runbooks=()))
+
+    def after(self, answer: _Answer) -> "_Holding":
+        """Raises SinkMisconfigured when an entry is not ours."""
+        if (answer.incarnation, answer.number) == (self.incarnation, self.number):
+            return self
+        runbooks = {} if answer.whole else dict(self.runbooks)
+        for name in answer.entries:
+            runbooks.pop(name.decode(), None)
+        runbooks |= decode_entries({name: raw for name, raw in answer.entries.items() if name and raw is not None})
+        return _Holding(
+            incarnation=answer.incarnation,
+            number=answer.number,
+            runbooks=runbooks,
+            corpus=corpus_of(answer.version, runbooks),
+        )
+
+
+# -- connections -------------------------------------------------------------------------------------------------------
 
 
 def redis_address(settings: RedisSettings) -> str:
@@ -324,3 +276,11 @@ def _translated(address: str) -> Iterator[None]:
         raise SinkMisconfigured(f"Redis at {address} is full: raise maxmemory") from error
     except (exceptions.ConnectionError, exceptions.TimeoutError, exceptions.ReadOnlyError) as error:
         raise SinkUnavailable(f"Redis at {address} does not answer: {type(error).__name__}") from error
+    except exceptions.NoScriptError as error:  # restarted between our look for the script and its use
+        raise SinkUnavailable(f"Redis at {address} was restarted meanwhile") from error
+    except exceptions.ResponseError as error:
+        word = str(error).split(" ", 1)[0]
+        if word not in _PASSING and word not in _STUCK:
+            raise
+        kind = SinkMisconfigured if word in _STUCK else SinkUnavailable
+        raise kind(f"Redis at {address} does not take it now ({word}): see its log") from error

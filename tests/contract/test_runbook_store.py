@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -118,7 +119,7 @@ def build(
 ) -> Rebuilt | None:
     highest = [max([end, *(r.offset + 1 for r in records if r.partition == p)]) for p, end in enumerate(ends)]
     events: list[Message | End] = [*records, *(End(partition=p, offset=end) for p, end in enumerate(highest))]
-    return rebuild(store, topic_id, iter(events), DECODE, token=f"token-{topic_id}")
+    return rebuild(store, topic_id, iter(events), DECODE, token=secrets.token_hex(8))
 
 
 def feed(store: Store, *records: Message) -> list[Applied | Ignored]:
@@ -133,7 +134,7 @@ def texts(store: Store) -> dict[str, str]:
 
 def test_nothing_is_served_before_the_topic_was_read(make: Callable[[], Store]) -> None:
     store = make()
-    assert (store.snapshot(), store.corpus_version(), store.get("a.md")) == (None, None, None)
+    assert (store.snapshot(), store.corpus_version()) == (None, None)
     assert store.behind(TOPIC, {0: 0, 1: 0}) == {0, 1}
     assert feed(store, record(0)) == [Ignored(path="a.md", reason=Outcome.UNBUILT)]
     assert build(store, [record(0)]) == Rebuilt(records=1, invalid=0, runbooks=1)
@@ -148,10 +149,9 @@ def test_a_change_is_served_at_once_under_a_new_version(store: Store) -> None:
         versions.append(store.corpus_version())
     assert len(set(versions)) == 5
     assert texts(store) == {"b.md": "text"}
-    assert store.get("a.md") is None
-    found = store.get("b.md")
-    assert found is not None
-    assert found.published_ms == 2
+    corpus = store.snapshot()
+    assert corpus is not None
+    assert [(r.path, r.published_ms) for r in corpus.runbooks] == [("b.md", 2)]
     assert store.behind(TOPIC, {0: 4, 1: 0}) == frozenset()
 
 
@@ -162,6 +162,14 @@ def test_redelivery_changes_nothing_and_a_deletion_is_remembered(store: Store) -
     assert {getattr(r, "reason", None) for r in again} == {Outcome.OLDER}
     assert texts(store) == {"a.md": "new"}
     assert store.corpus_version() == version
+
+
+def test_a_deletion_outlives_its_tombstone(store: Store) -> None:
+    """Compaction took value and tombstone away; a worker that was frozen with the old value in hand comes back."""
+    assert build(store, [record(8, "b.md")]) is not None
+    assert feed(store, record(3, text="deleted at 5")) == [Ignored(path="a.md", reason=Outcome.OLDER)]
+    assert texts(store) == {"b.md": "text"}
+    assert store.behind(TOPIC, {0: 9}) == frozenset()
 
 
 def test_of_two_partitions_with_the_same_path_the_newer_record_is_served(store: Store) -> None:
@@ -301,14 +309,58 @@ def test_a_flush_during_a_rebuild_is_noticed(server: Server, real: RunbookStore)
     assert real.snapshot() is None
 
 
-def test_a_redis_restored_from_an_older_copy_is_noticed(real: RunbookStore, server: Server) -> None:
-    feed(real, record(0))
-    old = real._redis.dump("{contract}:runbooks:live:marks")
-    assert old is not None
-    feed(real, record(1, "b.md"))
-    real._redis.restore("{contract}:runbooks:live:marks", 0, old, replace=True)
+@pytest.mark.parametrize(
+    "loss",
+    [
+        ("HSET", "{contract}:runbooks:meta", "server", "0" * 40),  # restarted, failed over or restored: an older copy
+        ("DEL", "{contract}:runbooks:live:entries"),  # one key evicted
+        ("DEL", "{contract}:runbooks:meta"),
+    ],
+)
+async def test_what_may_not_be_whole_is_not_served_until_it_was_rebuilt(
+    server: Server, real: RunbookStore, loss: tuple[str, ...]
+) -> None:
+    log = [record(0), record(1, "b.md"), record(2, "c.md")]
+    feed(real, *log)
+    version = real.corpus_version()
+    reader = RunbookReader(Redis(url=server.url, namespace="contract"))
+    assert await reader.snapshot() == real.snapshot()
+    server.command(*loss)
+    assert (real.snapshot(), real.corpus_version(), await reader.snapshot()) == (None, None, None)
+    assert real.behind(TOPIC, {0: 0}) == {0}
+    assert feed(real, record(3, "d.md")) == [Ignored(path="d.md", reason=Outcome.UNBUILT)]
+    build(real, [*log, record(3, "d.md")])
+    assert set(texts(real)) == {*PATHS, "d.md"}
+    assert real.behind(TOPIC, {0: 4}) == frozenset()
+    assert real.corpus_version() != version
+    assert await reader.snapshot() == real.snapshot()
+    await reader.aclose()
+
+
+def test_lost_marks_are_noticed(server: Server, real: RunbookStore) -> None:
+    feed(real, record(0), record(1, "b.md"))
+    server.command("DEL", "{contract}:runbooks:live:marks")
     feed(real, record(2, "c.md"))
     assert real.behind(TOPIC, {0: 3}) == {0}
+
+
+async def test_a_reader_fetches_only_what_changed(server: Server, real: RunbookStore) -> None:
+    feed(real, record(0), record(1, "b.md"), record(2, "c.md"))
+    reader = RunbookReader(Redis(url=server.url, namespace="contract"))
+    before = await reader.snapshot()
+    assert before is not None
+    assert await reader.snapshot() is before
+    feed(real, record(3, "b.md", None), record(4, "c.md", "new"), record(5, "d.md"), record(6, "d.md", None))
+    after = await reader.snapshot()
+    assert after is not None
+    assert after == real.snapshot()
+    assert [r.path for r in after.runbooks] == ["a.md", "c.md"]
+    assert after.runbooks[0] is before.runbooks[0]
+    assert build(real, [record(0)], ends=(7, 0)) is not None  # takes out what the topic no longer holds
+    assert await reader.snapshot() == real.snapshot() != after
+    build(real, [record(0, topic_id="topic-id-2", text="other")], topic_id="topic-id-2")
+    assert await reader.snapshot() == real.snapshot()
+    await reader.aclose()
 
 
 async def test_the_api_reads_what_the_worker_wrote(server: Server, real: RunbookStore) -> None:
@@ -380,6 +432,7 @@ def test_a_store_that_takes_any_offset_is_caught() -> None:
     class Careless(FakeRunbookStore):
         def apply(self, place: Place, runbook: Runbook | None) -> Outcome:
             self._live.offsets.clear()
+            self._live.marks.clear()
             return super().apply(place, runbook)
 
     store = Careless()
