@@ -1,5 +1,103 @@
-"""`python -m streams replay TOPICS`, and `replay diff | promote | discard` for shadow generations."""
+"""`python -m streams replay TOPICS`, and `replay diff | promote | discard | list` for shadow generations."""
+
+import datetime as dt
+import json
+import os
+from typing import Annotated, Any, Final
 
 import typer
+from rich.console import Console
+from typer.core import TyperGroup
 
-app = typer.Typer(no_args_is_help=True, help="Read topics again, into the live generation or into a shadow of it.")
+from schemas.settings import Settings
+from streams import replay_run
+from streams.replay_range import bound
+
+DEFAULT: Final = "run"
+NICE: Final = 10  # the live workers come first
+
+
+class DefaultGroup(TyperGroup):
+    """`replay logs` is `replay run logs`: what is no subcommand is given to the default one."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        own = not args or args[0] in self.commands or args[0] in ("--help", "-h")
+        return super().parse_args(ctx, args if own else [DEFAULT, *args])
+
+
+app = typer.Typer(
+    cls=DefaultGroup,
+    no_args_is_help=True,
+    help="Read topics again: `replay TOPICS` into the live generation, `replay --shadow NAME` into a new one beside "
+    "it. `replay run --help` says what can be repaired and what cannot.",
+)
+notes = Console(stderr=True, highlight=False, soft_wrap=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+
+
+@app.command(DEFAULT)
+def run(
+    topics: Annotated[list[str] | None, typer.Argument(help="Input topics; with --shadow always all of them.")] = None,
+    since: Annotated[str, typer.Option("--from", help="A moment (2026-11-20T14:05Z) or how long ago (2h, 3d).")] = "",
+    until: Annotated[str, typer.Option("--to", help="The same; without it up to where the live group is.")] = "",
+    from_offset: Annotated[
+        list[str] | None, typer.Option(help="First offset, or PARTITION:OFFSET (then only partitions that are named).")
+    ] = None,
+    to_offset: Annotated[list[str] | None, typer.Option(help="First offset that is not read any more.")] = None,
+    shadow: Annotated[str, typer.Option(help="Build this shadow generation with the present settings.")] = "",
+    exit_when_caught_up: Annotated[
+        bool, typer.Option("--exit-when-caught-up", help="With --shadow: do not follow live any further.")
+    ] = False,
+    rate: Annotated[float | None, typer.Option(min=1, help="Records a second at most.")] = None,
+    max_live_lag: Annotated[
+        int, typer.Option(min=1, help="Wait while the live group is more records behind than this.")
+    ] = 2_000,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Read a range again and write what is missing. The default command: `replay logs --from 2h`.
+
+    Into the live generation nothing changes that is complete: writing is a join, a record is counted once however
+    often it is read, and a dead letter that exists is not written again. What is missing comes back: documents or day
+    indices that were deleted, counts that an index restored from a snapshot no longer has.
+
+    Counts are exact from the start of a block of 2^20 offsets of a partition. So reading starts at the block's start,
+    also when --from lies within it, and ends where the live group has committed. Then:
+
+    - lost, and live is done with it (its minute is over): comes back identical;
+
+    - lost while live still writes into it: live may hold it with a part of its count until it is done with it. The
+      report names how many documents this concerns; run the same command once more a minute later;
+
+    - the beginning of the block is gone from Kafka: counting goes on from what is stored. A document that was lost as
+      well comes back without the records that are gone, and one that live has made anew since keeps live's count. The
+      report says so beforehand, --dry-run too;
+
+    - letters of `dead-letters replay` are counted by themselves: replay those letters again.
+
+    Positions are kept in a consumer group of its own. When interrupted, the same command goes on where it was; what
+    was stored meanwhile is then taken as it is.
+
+    With --shadow NAME the present settings (another embedding model, redaction, template) build indices of their own,
+    from the earliest record or --from on, and follow live until `replay promote NAME`; workers go on with the old
+    settings. `replay diff NAME` compares.
+
+    Exit codes: 0 done (a shadow: stopped, promoted or caught up), 1 could not start, 72 too many dead letters,
+    75 interrupted.
+    """
+    os.nice(NICE)
+    now = dt.datetime.now(dt.UTC)
+    options = replay_run.Options(
+        topics=tuple(dict.fromkeys(topics or ())),
+        since=bound(since, from_offset or (), now, option="--from"),
+        until=bound(until, to_offset or (), now, option="--to"),
+        identity=repr((since, until, from_offset, to_offset)),
+        shadow=shadow,
+        exit_when_caught_up=exit_when_caught_up,
+        rate=rate,
+        max_live_lag=max_live_lag,
+        dry_run=dry_run,
+    )
+    report, code = replay_run.run(Settings.load(), options, notes)
+    typer.echo(json.dumps(report.as_json()) if as_json else "\n".join(report.lines()))
+    raise typer.Exit(code)
