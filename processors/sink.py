@@ -66,6 +66,7 @@ class Sink:
     def prepare(self) -> None:
         """Install templates and scripts, check the generation. Raises StartupError."""
         try:
+            self._refuse_others()  # before aliases are touched
             self._index.install(live=self._live)
             self._claim_generation()
         except SinkMisconfigured as error:
@@ -134,10 +135,13 @@ class Sink:
         """The first worker says which generation is live; one with other settings may not mix in."""
         names = self._index.names
         self._index.bulk([Write(target=LIVE, fixed={"generation": names.generation, "parts": self._parts}, delta=None)])
-        if self._live:
-            for found, parts in self._index.live(names.alias("meta")).items():
-                if found != names.generation:
-                    raise other_generation(self._url, names, self._parts, found, parts)
+        self._refuse_others()
+
+    def _refuse_others(self) -> None:
+        names = self._index.names
+        for found, parts in self._index.live(names.alias("meta")).items() if self._live else ():
+            if found != names.generation:
+                raise other_generation(self._url, names, self._parts, found, parts)
 
 
 def gap_write(gap: Gap, *, noticed_ms: int) -> Write:
