@@ -112,6 +112,22 @@ class OpenSearchIndex:
             }
             self._call("PUT", f"/_index_template/{name}", template)
         self.ensure_days([Target(kind, "", "") for kind in STATIC_KINDS])
+        if live:
+            self._show()
+
+    def _show(self) -> None:
+        """Put those of our indices behind the aliases that were made just before this label became the live one."""
+        kinds = {self.names.pattern(kind): kind for kind in DAILY_KINDS}
+        kinds |= {self.names.index(Target(kind, "", "")): kind for kind in STATIC_KINDS}
+        options = "ignore_unavailable=true&allow_no_indices=true"
+        actions = [
+            {"add": {"index": index, "alias": self.names.alias(kind)}}
+            for name, kind in kinds.items()
+            for index, there in self._call("GET", f"/{name}/_alias?{options}").items()
+            if self.names.alias(kind) not in there["aliases"]
+        ]
+        if actions:
+            self._call("POST", "/_aliases", {"actions": actions})
 
     def ensure_days(self, targets: Sequence[Target]) -> None:
         for name in sorted({self.names.index(target) for target in targets} - self._known):

@@ -40,8 +40,10 @@ class Vectorizer:
         if batch:
             self._write(batch)
         elif time.monotonic() - self._swept_at > SWEEP_EVERY_S:
-            self._swept_at = time.monotonic()
-            self._write(self._index.without_vector(BATCH))
+            found = self._index.without_vector(BATCH)
+            if len(found) < BATCH:  # else there are more, as after a crash: look again in the next round
+                self._swept_at = time.monotonic()
+            self._write(found)
 
     def _write(self, batch: Mapping[Target, str]) -> None:
         if not batch:
