@@ -62,7 +62,7 @@ class Writer:
         refused = self._create(fold, stop)
         rejections = [Rejection(c.target, refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
         rejections += self._join([c for c in documents if _pattern_of(c) not in refused], stop)
-        _take_out(tallies, rejections)
+        take_out(tallies, rejections)
         return rejections + self._join([t for t in tallies if t.spots or t.whole], stop)
 
     def forget(self) -> None:
@@ -196,7 +196,7 @@ def _pattern_of(change: Change) -> Target | None:
     return Target("patterns", change.target.day, identity) if identity else None
 
 
-def _take_out(tallies: Sequence[Change], rejections: Sequence[Rejection]) -> None:
+def take_out(tallies: Sequence[Change], rejections: Sequence[Rejection]) -> None:
     """The records that end in a dead letter instead.
 
     Also those at or below a tally's mark: they may have been taken out before, by a worker that died before it wrote
