@@ -14,7 +14,7 @@ from processors.template import TEMPLATE_VERSION
 from schemas.documents import MERGE_SCRIPT_VERSION, Names, digest
 from schemas.settings import Settings
 
-SHAPE_VERSION: Final = 2  # of `shape.py`: which fields an id is made of
+SHAPE_VERSION: Final = 3  # of `shape.py`: which fields an id is made of
 
 
 def generation_parts(settings: Settings) -> dict[str, str]:
@@ -24,6 +24,7 @@ def generation_parts(settings: Settings) -> dict[str, str]:
         "redaction": Redactor(settings.redaction).identity,
         "template": str(TEMPLATE_VERSION),
         "shape": str(SHAPE_VERSION),
+        "body": str(settings.worker.max_body_chars),  # a template may lie behind a cut
         "merge": str(MERGE_SCRIPT_VERSION),
         "embedder": make_embedder(settings.embedder).identity,
     }

@@ -30,6 +30,11 @@ from schemas.settings import Settings
 from schemas.topics import Input
 
 TOO_OLD: Final = "older-than-retention"
+# All is placed and judged by the Kafka timestamp, so that one which nobody can believe places nothing: it would make
+# indices for days that no one looks at. Between the bounds only the broker has a clock to judge by: it refuses what
+# is an hour ahead, and a topic with LogAppendTime leaves nothing to the producers.
+EARLIEST_KAFKA_MS: Final = 946_684_800_000  # 2000-01-01: before Kafka; 0 is none, seconds or a wrong epoch lie there
+UNTIMELY: Final = "Kafka timestamp before 2000 or after 2200: set message.timestamp.type=LogAppendTime on the topic"
 
 
 class Placed(NamedTuple):
@@ -40,8 +45,8 @@ class Placed(NamedTuple):
 
 
 def place(time_ms: int | None, kafka_ms: int) -> Placed:
-    """Event time, else Kafka's; never the clock, so that a replay lands in the same minute. Kafka's 0 means none."""
-    if time_ms is None or time_ms > kafka_ms > 0:
+    """Event time, else Kafka's; never the clock, so that a replay lands in the same minute."""
+    if time_ms is None or time_ms > kafka_ms:
         return Placed(kafka_ms, True)
     return Placed(time_ms, False)
 
@@ -72,9 +77,9 @@ class Pipeline:
         """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input."""
         letters: list[DeadLetter] = []
         fold.messages.append(message)
-        if message.timestamp_ms >= LATEST_S * 1000:  # no calendar would hold what is placed by it
+        if not EARLIEST_KAFKA_MS <= message.timestamp_ms < LATEST_S * 1000:
             fold.note(message.at(0), None, 0)
-            return [DeadLetter(message=message, index=0, reason="Kafka timestamp after the year 2200", stage="decode")]
+            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode")]
         for index, item in enumerate(decode(message, self.inputs[message.topic])):
             if isinstance(item, Rejected):
                 letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from processors.fold import IDENTIFIERS, OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
 from processors.merge import join_item, smallest
@@ -42,7 +42,7 @@ def who(resource: Resource) -> dict[str, Any]:
     }
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=16_384)  # of at most some 7 kB each
 def pattern_id(cluster: str, namespace: str, workload: str, band: str, text: str) -> str:
     return digest(Signal.LOG, cluster, namespace, workload, band, text)
 
@@ -93,12 +93,26 @@ def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[:limit] + CUT_MARK
 
 
+class Labels(NamedTuple):
+    """The labels of one or many series, as they are stored, told apart and searched for."""
+
+    shown: Mapping[str, str]
+    identity: str
+    words: str
+
+
+@lru_cache(maxsize=2_048)  # of at most some 30 kB each; a batch repeats few sets many times
+def _labels(redact: Redact, pairs: tuple[tuple[str, str], ...]) -> Labels:
+    shown = {name: redact(value) for name, value in sorted(pairs)}
+    return Labels(shown, digest(*(f"{k}={v}" for k, v in shown.items())), " ".join(shown.values())[:EXEMPLAR_CHARS])
+
+
 def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, bool], redact: Redact) -> None:
     """An hour of one series: per minute the last value, the lowest and the highest."""
     time_ms, clamped = when
     resource = record.resource
-    labels = {name: redact(value) for name, value in sorted(record.labels.items())}
-    identity = digest(Signal.METRIC, *who(resource).values(), record.name, *(f"{k}={v}" for k, v in labels.items()))
+    labels = _labels(redact, tuple(record.labels.items()))
+    identity = digest(Signal.METRIC, *who(resource).values(), record.name, labels.identity)
     hour = hour_of(time_ms)
     change = fold.change(
         Target("series", day_of(time_ms), digest(identity, str(hour))),
@@ -107,8 +121,8 @@ def metric(fold: Fold, at: Coordinates, record: MetricSample, when: tuple[int, b
             "series_id": identity,
             "hour_ms": hour,
             "name": record.name,
-            "search_text": " ".join((resource.namespace, resource.workload, record.name, *labels.values())),
-            "labels": labels,
+            "search_text": " ".join((resource.namespace, resource.workload, record.name, labels.words)),
+            "labels": labels.shown,
             "unit": record.unit,
             "monotonic": record.monotonic,
         },

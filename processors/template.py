@@ -80,7 +80,13 @@ def template(text: str) -> str:
 
 
 def _mask_tokens(tokens: list[str]) -> str:
-    return " ".join([t if len(t) < 12 and t.isalpha() else _mask_token(t) for t in tokens])
+    # Long tokens come once: the cache would hold thousands of them for nothing.
+    return " ".join(
+        [
+            t if len(t) < 12 and t.isalpha() else _mask_token(t) if len(t) <= _MAX_TOKEN_CHARS else _mask_longer(t)
+            for t in tokens
+        ]
+    )
 
 
 def _telling_lines(text: str) -> str:
@@ -92,6 +98,10 @@ def _telling_lines(text: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _mask_token(token: str) -> str:
+    return _mask_longer(token)
+
+
+def _mask_longer(token: str) -> str:
     if "<redacted:" not in token:
         return _mask_plain(token)
     parts = _PLACEHOLDER.split(token)  # every second part is a placeholder

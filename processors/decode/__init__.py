@@ -21,14 +21,17 @@ from processors.decode.otlp_proto import read_otlp_proto
 from processors.decode.resource import Origin
 from processors.decode.sniff import is_vector_metric, sniff
 from processors.decode.text import application_object, text_line, text_lines
-from processors.decode.values import UTF8_BOM, mapping, parse_json, scalar, utf8
+from processors.decode.values import UTF8_BOM, controls, mapping, parse_json, plain_text, scalar, utf8
 from schemas.errors import InvalidRecord
 from schemas.records import Filtered, Format, Message, Record, Rejected, Signal
 from schemas.topics import Input
 
-DECODERS_VERSION: Final = 1  # feeds the generation: raise it when the same bytes become different records
+DECODERS_VERSION: Final = 2  # feeds the generation: raise it when the same bytes become different records
 _FIRST_FIELD: Final = 0x0A  # of every OTLP batch in protobuf: field 1, length-delimited
-MOST_RECORDS: Final = 100_000  # in one message; far above any shipper's batch, and bounds what one message can cost
+MOST_RECORDS: Final = 50_000  # in one message; far above any shipper's batch, and folded within two seconds
+
+_FRAMED: Final = "schema registry framing"
+_TOO_MANY: Final = "too many records in one message"
 
 Outcome = Record | Rejected | Filtered
 
@@ -48,17 +51,26 @@ def decode(message: Message, source: Input) -> list[Outcome]:
     except InvalidRecord as error:
         return [Rejected(reason=error.reason)]
     if len(found) > MOST_RECORDS:
-        return [Rejected(reason="too many records in one message")]
+        return [Rejected(reason=_TOO_MANY)]
     return found or [Filtered(rule="empty-batch")]
 
 
 def _unwrapped(value: bytes, headers: tuple[tuple[str, bytes | None], ...]) -> bytes:
-    """The data of a structured CloudEvent; any other value as it is. No input is configured for a schema registry."""
+    """The data of a structured CloudEvent; any other value as it is.
+
+    Headers are believed only where the value bears them out: anyone who may write the topic may write them. No input
+    is configured for a schema registry, but its JSON needs no schema to be read.
+    """
     for key, header in headers:
-        if key == "__value_schema_id":
-            raise InvalidRecord("schema registry framing")
+        if key == "__value_schema_id" and not _opens_json(value):
+            raise InvalidRecord(_FRAMED)
         if key.lower() == "content-type" and header is not None and header.startswith(b"application/cloudevents+json"):
-            return _cloud_event(mapping(parse_json(value)))
+            try:
+                envelope = mapping(parse_json(value))
+            except InvalidRecord:
+                return value  # whoever decodes it will say what is wrong
+            if "specversion" in envelope:
+                return _cloud_event(envelope)
     return value
 
 
@@ -76,10 +88,12 @@ def _cloud_event(envelope: Mapping[str, object]) -> bytes:
 
 def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
     chosen = source.format
+    if value[0] == 0 and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
+        raise InvalidRecord(_FRAMED)
     if chosen is Format.TEXT:
-        return text_lines(utf8(value), origin)
+        return text_lines(plain_text(value), origin)
     if chosen is Format.RSYSLOG and value[:64].removeprefix(UTF8_BOM).lstrip(b"[ \t\r\n")[:1] != b"{":
-        return text_lines(utf8(value), origin, syslog=True)
+        return text_lines(plain_text(value), origin, syslog=True)
     if chosen is Format.OTLP_PROTO:
         return otlp_records(read_otlp_proto(value, metrics_first=source.signal is Signal.METRIC), origin)
     if chosen is Format.AUTO:
@@ -88,10 +102,11 @@ def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
 
 
 def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
-    if value[0] == 0 and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
-        raise InvalidRecord("schema registry framing")
-    if value[0] == _FIRST_FIELD and (batch := _otlp_proto(value, source)) is not None:
-        return otlp_records(batch, origin)
+    if value[0] == _FIRST_FIELD:
+        if (batch := _otlp_proto(value, source)) is not None:
+            return otlp_records(batch, origin)
+        if controls(value[:256]):
+            raise InvalidRecord("not otlp-proto")
     if _opens_json(value):
         try:
             documents = _documents(value)
@@ -99,13 +114,13 @@ def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
             # `{"` begins nothing but JSON; `[` begins many a line of text.
             if error.reason != "not JSON" or value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{":
                 raise
-            documents = []
-        if any(isinstance(each, dict) for each in documents):
+            documents = [value]
+        if not documents or any(isinstance(each, dict) for each in documents):
             return _objects(documents, None, source, origin)
+    text = plain_text(value)
     if source.signal is not Signal.LOG:
-        utf8(value)
         raise InvalidRecord("unknown format")
-    return text_lines(utf8(value), origin)
+    return text_lines(text, origin)
 
 
 def _otlp_proto(value: bytes, source: Input) -> Iterable[Group] | None:
@@ -117,20 +132,27 @@ def _otlp_proto(value: bytes, source: Input) -> Iterable[Group] | None:
 
 
 def _opens_json(value: bytes) -> bool:
-    start = value[:64].removeprefix(UTF8_BOM).lstrip()
+    start = value[:64].removeprefix(UTF8_BOM).lstrip() or value.lstrip()
     return start[:1] == b"[" or (start[:1] == b"{" and start[1:].lstrip()[:1] in (b'"', b"}", b""))
 
 
 def _documents(value: bytes) -> list[object]:
     """The JSON values of a message: one, the elements of an array, or one a line, a broken line as its error."""
-    try:
-        parsed = parse_json(value)
-    except InvalidRecord as error:
-        lines = value.removeprefix(UTF8_BOM).split(b"\n") if error.reason == "not JSON" else []
-        if sum(line.startswith(b"{") for line in lines) < 2:  # a broken object on several indented lines is one
-            raise
-        return [_line(line) for line in lines if line and not line.isspace()]
-    return parsed if isinstance(parsed, list) else [parsed]
+    # No JSON value holds a closed object and the next one on a new line: that is an object a line.
+    if b"\n" not in value or not (b"}\n{" in value or b"}\r\n{" in value):
+        try:
+            parsed = parse_json(value)
+        except InvalidRecord as error:
+            broken = error.reason in ("not JSON", "nested too deeply")
+            # A broken object on several indented lines is one.
+            if not broken or value.count(b"\n{") + value.startswith((b"{", UTF8_BOM + b"{")) < 2:
+                raise
+        else:
+            return parsed if isinstance(parsed, list) else [parsed]
+    lines = [line for line in value.removeprefix(UTF8_BOM).split(b"\n") if line and not line.isspace()]
+    if len(lines) > MOST_RECORDS:
+        raise InvalidRecord(_TOO_MANY)
+    return [_line(line) for line in lines]
 
 
 def _line(line: bytes) -> object:

@@ -9,7 +9,7 @@ from processors.decode.resource import Origin, beats_pod, flat_pod, resource_of
 from processors.decode.severity import level_of, syslog_severity
 from processors.decode.structured import LEVEL_KEYS, read_attributes, read_severity
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import first, mapping, name, scalar
+from processors.decode.values import first, mapping, name, told
 from schemas.errors import InvalidRecord
 from schemas.records import Filtered, LogRecord, Resource
 
@@ -96,7 +96,7 @@ def rsyslog(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered
         service=program.partition("[")[0].rstrip(":"),
     )
     time_ms = _first_time(event, "timereported", "timestamp", "@timestamp", "time", "timegenerated")
-    return log_record(origin, resource, scalar(text), time_ms=time_ms, severity=severity)
+    return log_record(origin, resource, told(text), time_ms=time_ms, severity=severity)
 
 
 def _journal(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered:
@@ -106,10 +106,10 @@ def _journal(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtere
     time_ms = _first_time(event, "@timestamp", "__REALTIME_TIMESTAMP", "_SOURCE_REALTIME_TIMESTAMP")
     severity = syslog_severity(event.get("PRIORITY"))
     # Whatever a unit prints is "info" to journald: its own words know better.
-    line = log_record(origin, resource, scalar(event["MESSAGE"]), time_ms=time_ms)
+    line = log_record(origin, resource, told(event["MESSAGE"]), time_ms=time_ms)
     if isinstance(line, Filtered) or line.severity:
         return line
-    return log_record(origin, resource, scalar(event["MESSAGE"]), time_ms=time_ms, severity=severity)
+    return log_record(origin, resource, told(event["MESSAGE"]), time_ms=time_ms, severity=severity)
 
 
 def _without_pod(
@@ -138,7 +138,7 @@ def _line_or_fields(text: object, event: Mapping[str, object]) -> str | Mapping[
     if isinstance(text, dict):
         return text
     if text is not None:
-        return scalar(text)
+        return told(text)
     return {key: value for key, value in event.items() if key not in _SHIPPER_KEYS and key not in LEVEL_KEYS} or ""
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from processors.decode.resource import Origin, owner_of, resource_of
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import first, mapping, name, scalar, visible
+from processors.decode.values import first, mapping, name, told, visible
 from schemas.errors import InvalidRecord
 from schemas.records import Filtered, KubernetesEvent, Rejected, Resource
 
@@ -77,7 +77,7 @@ def _built(event: Mapping[str, object], about: Mapping[str, object], origin: Ori
         ),
         about=about,
         reason=name(event.get("reason")),
-        message=scalar(first(event, "message", "note")),
+        message=told(first(event, "message", "note")),
         warning=event.get("type") == "Warning",
         count=first(series, "count") or first(event, "count", "deprecatedCount"),
         component=component,

@@ -10,13 +10,14 @@ from processors.decode.structured import MOST_ATTRIBUTES, Said, read_fields, rea
 from processors.decode.values import embedded_object, visible
 from schemas.records import UNKNOWN, Filtered, LogRecord, Resource
 
+LONGEST_TEXT: Final = 1 << 20  # characters that are looked at; what is kept of a body is far less
 _MOST_WRAPPINGS: Final = 3  # JSON in JSON, such as Docker's log file around an application's own
 EMPTY_LINE: Final = Filtered(rule="empty-line")
 
 
 def interpret(text: str, received_ms: int | None, wrappings: int = 0) -> Said:
     """Read a line; `received_ms` is the time of its Kafka message, or None when the event time is known already."""
-    text = visible(text).strip()
+    text = visible(text[:LONGEST_TEXT]).strip()
     if text.startswith("{") and wrappings < _MOST_WRAPPINGS and (fields := embedded_object(text)):
         return interpret_fields(fields, received_ms, wrappings)
     rest, severity, time_ms, caller = take_prefix(text, received_ms)
@@ -28,7 +29,7 @@ def interpret(text: str, received_ms: int | None, wrappings: int = 0) -> Said:
             said.text or rest, said.severity or severity or severity_in(rest), time_ms or said.time_ms, said.attributes
         )
     if received_ms is not None and time_ms is None:
-        time_ms = time_within(rest)
+        time_ms = time_within(rest, received_ms)
     # A line that is nothing but its prefix is kept whole.
     return Said(rest or text, severity or severity_in(rest), time_ms, {"caller": caller} if caller else {})
 
@@ -37,7 +38,7 @@ def interpret_fields(fields: Mapping[str, object], received_ms: int | None, wrap
     """The same for a record that is an object; its message may itself be a line with a prefix, or an object."""
     said = read_fields(fields)
     if not said.has_message:
-        return said._replace(text=visible(said.text))
+        return said._replace(text=visible(said.text[:LONGEST_TEXT]))
     inner = interpret(said.text, None if said.time_ms is not None else received_ms, wrappings + 1)
     attributes = {**inner.attributes, **said.attributes}
     if len(attributes) > MOST_ATTRIBUTES:

@@ -46,7 +46,7 @@ def sample(
 def _number(value: object) -> float | None:
     if isinstance(value, str):
         try:
-            return float(value) if len(value) <= 64 and "_" not in value else None
+            return float(value) if len(value) <= 64 and value.isascii() and "_" not in value else None
         except ValueError:
             return None
     if isinstance(value, int | float):

@@ -1,10 +1,9 @@
 """OpenTelemetry's logs and metrics: one path for both encodings, from the plain form that the two readers make."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import ChainMap
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
-
-import orjson
 
 from processors.decode.kubernetes import kubernetes_event, kubernetes_events, object_resource
 from processors.decode.log_text import log_record
@@ -14,11 +13,11 @@ from processors.decode.severity import otel_severity
 from processors.decode.sniff import is_kubernetes_event
 from processors.decode.structured import read_attributes, with_error
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import first, name, names, scalar
+from processors.decode.values import first, name, names, scalar, told
 from schemas.errors import InvalidRecord
 from schemas.records import WARN, Filtered, Record, Rejected, Resource
 
-Attributes = Mapping[str, object]  # values are plain: str, int, float, bool, list or dict; bytes as base64 text
+Attributes = dict[str, object]  # values are plain: str, int, float, bool, list or dict; bytes as base64 text
 Outcome = Record | Rejected | Filtered
 
 CUMULATIVE: Final = 2  # AggregationTemporality
@@ -82,7 +81,7 @@ def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Orig
     if "k8s.event.reason" in entry.attributes or "k8s.event.uid" in entry.attributes:
         return (_received_event(entry, resource, about, origin),)
     if not resource.pod and "k8s.pod.name" in entry.attributes:
-        resource = otel_resource({**about, **entry.attributes}, origin)
+        resource = otel_resource(ChainMap(entry.attributes, about), origin)
     time_ms = epoch_ms(entry.time)
     return (
         log_record(
@@ -97,8 +96,9 @@ def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Orig
 
 
 def _text(entry: LogEntry) -> str:
-    text = orjson.dumps(entry.body).decode() if isinstance(entry.body, list) else scalar(entry.body)
-    text = text or scalar(first(entry.attributes, "exception.message", "exception.type")) or entry.event_name
+    text = (
+        told(entry.body) or scalar(first(entry.attributes, "exception.message", "exception.type")) or entry.event_name
+    )
     return with_error(text, entry.attributes) if text else ""
 
 
@@ -110,7 +110,7 @@ def _attributes(entry: LogEntry) -> dict[str, str]:
 
 def _received_event(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Record:
     """An event as the k8s_events receiver flattens it."""
-    said = {**about, **entry.attributes}
+    said = ChainMap(entry.attributes, about)
     involved: dict[str, object] = {
         "kind": said.get("k8s.object.kind"),
         "name": said.get("k8s.object.name"),
@@ -127,7 +127,7 @@ def _received_event(entry: LogEntry, resource: Resource, about: Attributes, orig
         ),
         about=involved,
         reason=name(said.get("k8s.event.reason")),
-        message=scalar(entry.body),
+        message=told(entry.body),
         warning=entry.text == "Warning" or otel_severity(entry.number, None) >= WARN,
         count=count,
         component=name(said.get("k8s.event.source.component")),

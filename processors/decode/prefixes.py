@@ -8,12 +8,13 @@ import re
 from typing import Final, NamedTuple
 
 from processors.decode.severity import letter_severity, level_in_text, syslog_severity
-from processors.decode.timestamps import epoch_ms, from_calendar, without_year
+from processors.decode.timestamps import DAY_MS, epoch_ms, from_calendar, without_year
 from schemas.records import UNKNOWN, WARN
 
 _MOST_PREFIXES: Final = 4  # such as a CRI header, a time, a level and a klog header
 _CLOCK: Final = r"\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
 _MONTH: Final = "Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec"
+_MONTH_NAMES: Final = {f"{number:02}": name for number, name in enumerate(_MONTH.split("|"), start=1)}
 _AFTER: Final = r"[\]:]?(?:\s{0,8}[-|]{1,2}\s{1,8}|\||\s{1,8}|$)"
 
 _ISO: Final = re.compile(
@@ -85,7 +86,7 @@ def take_prefix(text: str, received_ms: int | None) -> Prefix:
             found, seen_ms, level = klog, None, letter_severity(klog["letter"])
             caller = klog["caller"]
             if received_ms is not None:
-                seen_ms = without_year(_MONTH.split("|")[int(klog[2]) % 13 - 1], klog[3], klog[4], received_ms)
+                seen_ms = without_year(_MONTH_NAMES.get(klog[2], ""), klog[3], klog[4], received_ms)
         else:
             found, seen_ms, level = _worded(text, received_ms, levelled=severity != UNKNOWN)
         severity = severity or level
@@ -146,11 +147,15 @@ def take_syslog(text: str, received_ms: int, *, any_program: bool = False) -> Sy
     return SyslogHeader(text[found.end() :], syslog_severity(found["priority"]), time_ms, said["host"], said["program"])
 
 
-def time_within(text: str) -> int | None:
-    """A full date and time somewhere in the first characters of a line, as in an access log."""
+def time_within(text: str, received_ms: int) -> int | None:
+    """A full date and time in the first characters of a line: that of an access log, or any of the last day.
+
+    Elsewhere a date is what the line is about ("expired on ..."), and would place it where nobody looks for it.
+    """
     found = _ELSEWHERE.search(text, 0, 200)
     if found is None:
         return None
     if found["iso"]:
-        return epoch_ms(found["iso"])
+        time_ms = epoch_ms(found["iso"])
+        return time_ms if time_ms is not None and received_ms - time_ms <= DAY_MS else None
     return from_calendar(int(found["year"]), found["month"], found["day"], found["clock"], found["zone"] or "")

@@ -9,10 +9,11 @@ import orjson
 
 from processors.decode.severity import level_of, otel_severity
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import first, name, scalar
+from processors.decode.values import MORE, first, name, scalar
 from schemas.records import UNKNOWN
 
 MOST_ATTRIBUTES: Final = 16
+_MOST_FIELDS: Final = 1_000  # of an object without a message, whose fields are its text
 _MOST_FLAT: Final = 64  # candidates for attributes
 ATTRIBUTE_LENGTH: Final = 256  # characters
 
@@ -70,9 +71,11 @@ def read_fields(fields: Mapping[str, object]) -> Said:
             break
     others = {
         key: value
-        for key, value in fields.items()
+        for key, value in islice(fields.items(), _MOST_FIELDS)
         if key != message_key and key not in _NOT_SAID and value is not None and value != ""
     }
+    if len(fields) > _MOST_FIELDS and not message_key:
+        others[MORE] = len(fields) - _MOST_FIELDS
     severity, time_ms = read_severity(fields), read_time(fields)
     if not message_key:
         return Said(orjson.dumps(others).decode() if others else "", severity, time_ms, {}, has_message=False)

@@ -8,7 +8,8 @@ from typing import Final
 # microseconds and nanoseconds do not overlap, so that a number tells its own unit.
 EARLIEST_S: Final = int(datetime(1971, 1, 1, tzinfo=UTC).timestamp())
 LATEST_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
-_DAY_MS: Final = 86_400_000
+DAY_MS: Final = 86_400_000
+_DAY_LENGTH: Final = 10
 _LONGEST: Final = 40  # characters of a timestamp
 
 MONTHS: Final = {
@@ -48,6 +49,8 @@ def _from_number(value: float) -> int | None:
 def _from_text(text: str) -> int | None:
     if len(text) > _LONGEST:
         return None
+    if len(text) <= _DAY_LENGTH and not text.isdigit():
+        return None  # `2019-03-01` is somebody's date of birth; no logger leaves out the hour
     if text[4:5] == "-":
         return _from_iso(text) or _from_iso(_plainer(text))
     if _NUMBER.fullmatch(text):
@@ -89,6 +92,6 @@ def without_year(month: str, day: str, clock: str, received_ms: int) -> int | No
     year = datetime.fromtimestamp(received_ms / 1000, UTC).year
     for candidate in (year + 1, year, year - 1):
         found = from_calendar(candidate, month, day, clock)
-        if found is not None and found <= received_ms + _DAY_MS:
+        if found is not None and found <= received_ms + DAY_MS:
             return found
     return None

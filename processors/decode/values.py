@@ -1,9 +1,9 @@
 """Typed reads from bytes and parsed JSON: whatever a shipper wrote, a name is a short string, a mapping a mapping."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
-from itertools import islice
+from heapq import nsmallest
 from types import MappingProxyType
 from typing import Final
 
@@ -12,8 +12,9 @@ import orjson
 from schemas.errors import InvalidRecord
 
 MOST_LEVELS: Final = 64  # of nested JSON; real telemetry stays below twenty
-MOST_OBJECTS: Final = 1_000_000  # in one message: some 16 MB of `{}` would otherwise become gigabytes
+MOST_VALUES: Final = 1_000_000  # in one JSON text: 16 MB of `[],` would otherwise become gigabytes
 MOST_LABELS: Final = 64
+MORE: Final = "~more"  # the label that stands for those that were left out
 NAME_LENGTH: Final = 253  # characters; the longest name that Kubernetes allows
 NOTE_LENGTH: Final = 4096  # characters of an annotation
 UTF8_BOM: Final = b"\xef\xbb\xbf"
@@ -21,6 +22,17 @@ NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
 # Never quadratic: possessive, and an unterminated string runs to the end of the input.
 _JSON_STRING: Final = re.compile(rb'"(?:[^"\\]+|\\.?)*+(?:"|\Z)', re.DOTALL)
+_CARRIAGE: Final = 16  # names of full length that a set of labels may fill
+# Labels that tell who speaks; kept before all others where there are too many.
+_TELLING: Final = frozenset(
+    ("__name__", "alertname", "severity", "cluster", "namespace", "pod", "container", "node", "instance", "job")
+    + ("exported_namespace", "exported_pod", "exported_container", "exported_node", "deployment", "statefulset")
+    + ("daemonset", "cronjob", "job_name", "replicaset", "service", "app", "host")
+)
+# How compressed data begins. Values are never unpacked: a few kilobytes could become gigabytes.
+_PACKED: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4"), (b"BZh", "bzip2"),
+                  (b"\xfd7zXZ", "xz"), (b"\x78\x01", "zlib"), (b"\x78\x9c", "zlib"), (b"\x78\xda", "zlib"))  # fmt: skip
+_CONTROL: Final = bytes((*range(9), *range(14, 27), *range(28, 32)))  # not tabs, line ends, escapes
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
 _ANSI_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Control characters, and those that change the direction of text or that have no width.
@@ -35,16 +47,34 @@ def utf8(raw: bytes) -> str:
     try:
         return raw.removeprefix(UTF8_BOM).decode()
     except UnicodeDecodeError:
-        raise InvalidRecord("not UTF-8") from None
+        raise InvalidRecord(_unreadable(raw)) from None
+
+
+def plain_text(raw: bytes) -> str:
+    """UTF-8 that people could read; raises InvalidRecord for binary data that happens to decode."""
+    text = utf8(raw)
+    # Zeros at both ends are what is left of a log file that was cut while it was written to.
+    if not text.isprintable() and controls(raw) and 8 * controls(core := raw.strip(b"\x00")) > len(core):
+        raise InvalidRecord("binary, not text")
+    return text
+
+
+def controls(raw: bytes) -> int:
+    """How many bytes are control characters that no text needs; in UTF-8 they are no part of others."""
+    return len(raw) - len(raw.translate(None, _CONTROL))
+
+
+def _unreadable(raw: bytes) -> str:
+    packed = next((kind for magic, kind in _PACKED if raw.startswith(magic)), "")
+    return f"{packed} inside the value: let the producer compress instead" if packed else "not UTF-8"
 
 
 def parse_json(raw: bytes) -> object:
     """Any JSON value (NaN, 1e400 and lone surrogates are not JSON); raises InvalidRecord."""
     raw = raw.removeprefix(UTF8_BOM)
-    if too_deep(raw):
-        raise InvalidRecord("nested too deeply")
-    if raw.count(b"{") > MOST_OBJECTS:
-        raise InvalidRecord("too many objects in one message")
+    opened = raw.count(b"{") + raw.count(b"[")
+    if opened > MOST_LEVELS or len(raw) > MOST_VALUES:
+        _refuse_bombs(raw, opened)
     try:
         value: object = orjson.loads(raw)
     except orjson.JSONDecodeError:
@@ -53,10 +83,19 @@ def parse_json(raw: bytes) -> object:
     return value
 
 
+def _refuse_bombs(raw: bytes, opened: int) -> None:
+    """Raises InvalidRecord for JSON that would take far more room than its bytes do, or more stack."""
+    if opened + raw.count(b",") > MOST_VALUES:
+        raw = _JSON_STRING.sub(b"", raw)
+        opened = raw.count(b"{") + raw.count(b"[")
+        if opened + raw.count(b",") > MOST_VALUES:
+            raise InvalidRecord("too many values in one message")
+    if opened > MOST_LEVELS and too_deep(raw):
+        raise InvalidRecord("nested too deeply")
+
+
 def too_deep(raw: bytes) -> bool:
     """Whether JSON nests beyond MOST_LEVELS, told from its brackets alone, at the speed of bytes.replace."""
-    if raw.count(b"{") + raw.count(b"[") <= MOST_LEVELS:
-        return False
     brackets = _JSON_STRING.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS)
     for _ in range(MOST_LEVELS):  # each pass takes the innermost level away
         shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
@@ -103,6 +142,11 @@ def scalar(value: object) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
+def told(value: object) -> str:
+    """What a value says as text: a scalar as it is, a list or an object as JSON, the empty string for nothing."""
+    return orjson.dumps(value).decode() if value and isinstance(value, list | dict) else scalar(value)
+
+
 def name(value: object, longest: int = NAME_LENGTH) -> str:
     """A scalar fit for a label: on one line, at most `longest` characters, still distinct where it had to be cut."""
     if type(value) is str and len(value) <= longest and value.isprintable():
@@ -116,12 +160,25 @@ def name(value: object, longest: int = NAME_LENGTH) -> str:
 
 
 def names(source: Mapping[str, object], longest: int = NAME_LENGTH) -> dict[str, str]:
-    """The first MOST_LABELS pairs by key, as names; pairs without a scalar are left out."""
-    keys: Iterable[str] = source
-    if len(source) > MOST_LABELS:
-        keys = islice(sorted(source), MOST_LABELS)
-    found = ((key, name(source[key], longest)) for key in keys)
-    return {name(key): value for key, value in found if value}
+    """All pairs as names; pairs without a scalar are left out.
+
+    Of too many or too long ones those that tell who speaks and the first by key are kept. What stands in for the
+    others has their digest, so that two sets which differ there only stay two.
+    """
+    if len(source) <= MOST_LABELS:
+        found = {name(key): text for key, value in source.items() if (text := name(value, longest))}
+        if len(found) <= _CARRIAGE or sum(map(len, found)) + sum(map(len, found.values())) <= _CARRIAGE * longest:
+            return found
+    kept: dict[str, str] = {}
+    room = _CARRIAGE * longest
+    for key in nsmallest(MOST_LABELS, source, key=lambda key: (key not in _TELLING, key)):
+        label, text = name(key), name(source[key], longest)
+        if text and len(label) + len(text) <= room:
+            kept[label] = text
+            room -= len(label) + len(text)
+    rest = sorted(f"{key}={scalar(source[key])}" for key in source.keys() - kept.keys())
+    said = blake2b("\x1f".join(rest).encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return kept | {MORE: f"{len(source) - len(kept)}~{said}"}
 
 
 def visible(text: str) -> str:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from processors.decode import MOST_RECORDS, decode
-from processors.decode.values import MOST_LABELS, NAME_LENGTH, name, names, too_deep
+from processors.decode.values import MORE, MOST_LABELS, NAME_LENGTH, name, names, too_deep
 from schemas.records import Filtered, Format, LogRecord, Message, Record, Rejected, Signal
 from schemas.topics import Input
 
@@ -47,12 +47,17 @@ LINE = b'{"log":"x","kubernetes":{"pod_name":"p"}%s}'
         (b'{"log":"\\ud800","kubernetes":{}}', Format.AUTO, "not JSON"),
         (LINE % (b',"a":' + b"[" * 100_000 + b"]" * 100_000), Format.AUTO, "nested too deeply"),
         (b"[" * 100_000, Format.FLUENT_BIT, "nested too deeply"),
-        (b"[" + b"{}," * 1_000_001 + b"{}]", Format.AUTO, "too many objects in one message"),
+        (b"[" + b"{}," * 1_000_001 + b"{}]", Format.AUTO, "too many values in one message"),
+        (b'{"a":[' + b"1," * 1_000_001 + b"1]}", Format.AUTO, "too many values in one message"),
         (b"x\n" * (MOST_RECORDS + 1), Format.AUTO, "too many records in one message"),
         (b"plain text", Format.VECTOR, "not JSON"),
         (b"7", Format.VECTOR, "not vector"),
         (b'{"resourceSpans":[]}', Format.AUTO, "traces are not supported"),
         (b"\x00\x00\x00\x00\x07avro", Format.AUTO, "schema registry framing"),
+        (b"\x00\x00\x00\x00\x07avro", Format.TEXT, "schema registry framing"),
+        (b"\x1f\x8b\x08\x00\xff", Format.AUTO, "gzip inside the value: let the producer compress instead"),
+        (b"{\x00\"\x00a\x00\"\x00", Format.AUTO, "binary, not text"),
+        (b"\n\x10\n\x08\n\x06service", Format.AUTO, "not otlp-proto"),
         (b"\x08\x01", Format.OTLP_PROTO, "not otlp-proto"),
         (b"\x0a\xff", Format.OTLP_PROTO, "not otlp-proto"),
         (b'{"metadata":{"uid":"u"},"reason":"r","involvedObject":{}}', Format.AUTO, "event without an involved object"),
@@ -88,6 +93,7 @@ def test_only_topics_of_logs_fall_back_to_text(value: bytes, signal: Signal) -> 
         (b'{"log":"\\n","kubernetes":{"pod_name":"p"}}', "empty-line"),
         (b'{"resourceLogs":[]}', "empty-batch"),
         (b'{"kind":"EventList","items":[]}', "empty-batch"),
+        (b" [ ] ", "empty-batch"),
     ],
 )
 def test_what_says_nothing_is_filtered_by_a_named_rule(value: bytes, rule: str) -> None:
@@ -99,9 +105,16 @@ def test_headers_decide_before_the_value_does() -> None:
     plain = read(EXAMPLES["fluent-bit.json"])
     envelope = json.dumps({"specversion": "1.0", "data": json.loads(EXAMPLES["fluent-bit.json"])}).encode()
     assert read(envelope, headers=structured) == plain
-    assert read(b'{"data_base64":"?"}', headers=structured) == [Rejected(reason="not a CloudEvent")]
+    broken = b'{"specversion":"1.0","data_base64":"?"}'
+    assert read(broken, headers=structured) == [Rejected(reason="not a CloudEvent")]
     framed = (("__value_schema_id", b"\x01"),)
-    assert read(b"{}", headers=framed) == [Rejected(reason="schema registry framing")]
+    assert read(b"\x02\x0aweb", headers=framed) == [Rejected(reason="schema registry framing")]
+
+
+@pytest.mark.parametrize("key", ["content-type", "__value_schema_id"])
+def test_a_header_that_the_value_belies_changes_nothing(key: str) -> None:
+    for example in ("fluent-bit.json", "otlp-json.logs.json", "telegraf-json.json"):
+        assert read(EXAMPLES[example], headers=((key, b"application/cloudevents+json"),)) == read(EXAMPLES[example])
 
 
 def test_names_and_labels_are_bounded_and_stay_distinct() -> None:
@@ -109,7 +122,13 @@ def test_names_and_labels_are_bounded_and_stay_distinct() -> None:
     long = [name("x" * 300 + end) for end in "ab"]
     assert {len(each) for each in long} == {NAME_LENGTH}
     assert long[0] != long[1]
-    assert len(names({str(key): 1 for key in range(10_001)})) == MOST_LABELS
+    many = {str(key): 1 for key in range(10_001)} | {"pod": "web-0"}
+    assert len(names(many)) == MOST_LABELS + 1
+    assert names(many)["pod"] == "web-0"
+    assert names(many)[MORE] != names(many | {"9999": 2})[MORE]
+    wide = {f"k{key}": "x" * 253 for key in range(60)}
+    assert names(wide) == names(dict(reversed(wide.items())))
+    assert sum(map(len, names(wide).values())) < 16 * NAME_LENGTH
 
 
 def test_depth_is_measured_outside_of_strings() -> None:
@@ -130,6 +149,22 @@ def test_depth_is_measured_outside_of_strings() -> None:
         b"x=1 " * 500_000,
         b"\x1b[" * 500_000,
         b"{" * 1_000_000,
+        b'{"name":"m","value":"1","labels":{' + b",".join(b'"k%d":"v"' % n for n in range(400_000)) + b"}}",
+        json.dumps(
+            {
+                "resourceLogs": [
+                    {
+                        "resource": {"attributes": [{"key": str(n)} for n in range(30_000)]},
+                        "scopeLogs": [
+                            {
+                                "logRecords": [{"attributes": [{"key": "k8s.pod.name", "value": {"stringValue": "p"}}]}]
+                                * 20_000
+                            }
+                        ],
+                    }
+                ]
+            }
+        ).encode(),
         LINE % (b',"message":"' + b"e" * 10_000_000 + b'"'),
     ],
 )

@@ -204,8 +204,6 @@ def test_any_route_ends_in_the_same_documents(held: list[list[Message]], seed: i
         (2_000, 2_000, (2_000, False)),
         (2_001, 2_000, (2_000, True)),  # from the future
         (None, 2_000, (2_000, True)),
-        (9_000, 0, (9_000, False)),  # Kafka has none
-        (None, 0, (0, True)),
     ],
 )
 def test_the_moment_at_which_a_record_counts(time_ms: int | None, kafka_ms: int, placed: tuple[int, bool]) -> None:
@@ -244,8 +242,9 @@ def test_what_outlives_retention_makes_no_index_of_its_birthday(topic: str, valu
     assert {change.target.day for change in fold} == {day_of(KAFKA_MS)}
 
 
-def test_a_year_without_a_calendar_is_a_dead_letter() -> None:
-    fold, letters = folded(message(b"words", at=1 << 62))
+@pytest.mark.parametrize("kafka_ms", [0, KAFKA_MS // 1000, 1 << 62])
+def test_a_kafka_timestamp_that_nobody_can_believe_is_a_dead_letter(kafka_ms: int) -> None:
+    fold, letters = folded(message(orjson.dumps(line("words")), at=kafka_ms))
     assert (fold.records, len(letters), list(fold), fold.partitions["id-logs", 0].newest_ms) == (1, 1, [], 0)
 
 
