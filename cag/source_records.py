@@ -7,8 +7,10 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
+from urllib.parse import unquote
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
@@ -17,6 +19,8 @@ from processors.decode import decode
 from processors.pipeline import place
 from processors.redact import Redactor
 from schemas.context import Scope, SourceRecord
+from schemas.dead_letters import Letter, read_letter, source_message
+from schemas.documents import LETTER
 from schemas.errors import FreshetError, SinkUnavailable
 from schemas.records import (
     Alert,
@@ -30,11 +34,13 @@ from schemas.records import (
     topic_id_text,
 )
 from schemas.settings import Kafka, Settings, kafka_client_config
+from schemas.topics import Input
 
 TIMEOUT_S: Final = 4.0  # for all of one read; a person waits for it
 ASK_TIMEOUT_S: Final = 1.5  # for each question to the brokers
 MAX_TEXT_CHARS: Final = 32_768
 
+ARCHIVE: Final = "archive:"  # begins the topic of a record that never came through Kafka; its path follows
 AWAY: Final = "Kafka does not answer"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -49,20 +55,22 @@ class SourceRecords:
     def __init__(self, settings: Settings, fetch: Callable[[Coordinates], Message] | None = None) -> None:
         self._inputs = {i.topic: i for i in settings.kafka.declared_inputs()}
         self._redact = Redactor(settings.redaction)
+        self._dead_letters = settings.kafka.dead_letters_topic
         self._kafka = KafkaFetch(settings.kafka)
         self._fetch = fetch or self._kafka
 
     def read(self, at: Coordinates, *, scope: Scope = Scope()) -> SourceRecord:  # noqa: B008 - frozen
         """The record at these coordinates, or why it cannot be shown. Never raises for a Kafka that is away."""
-        if at.topic not in self._inputs:
-            return _missing(at, "unavailable", "the topic is none of the inputs")
+        if at.topic.startswith(ARCHIVE):
+            path = unquote(at.topic.removeprefix(ARCHIVE))
+            return _missing(at, "unavailable", f"archived: {path}, line {at.offset + 1}; only Kafka is read back")
         try:
-            message = self._fetch(at)
+            message, source, note = self._message(at)
         except RecordExpired as error:
             return _missing(at, "expired", str(error))
         except SinkUnavailable as error:
             return _missing(at, "unavailable", str(error))
-        outcomes = decode(message, self._inputs[at.topic])
+        outcomes = decode(message, source)
         if not 0 <= at.index < len(outcomes):
             return _missing(at, "unavailable", "the message does not hold that many records")
         record = outcomes[at.index]
@@ -73,6 +81,7 @@ class SourceRecords:
         return SourceRecord(
             coordinates=str(at),
             status="found",
+            reason=note,
             timestamp=_moment(place(record.time_ms, message.timestamp_ms).time_ms),
             sha256=hashlib.sha256(message.value or b"").hexdigest(),
             text=self._redact(_text(record))[:MAX_TEXT_CHARS],
@@ -80,6 +89,20 @@ class SourceRecords:
 
     def close(self) -> None:
         self._kafka.close()
+
+    def _message(self, at: Coordinates) -> tuple[Message, Input, str]:
+        """The source message, how to read it, and what has to be said about it."""
+        topic_id, _, identity = at.topic_id.partition(LETTER)
+        if identity and at.topic == self._dead_letters:
+            message = self._fetch(replace(at, topic_id=topic_id))
+            letter = read_letter(message, self._inputs)
+            if not isinstance(letter, Letter) or not letter.whole or letter.identity_at(at.index) != identity:
+                raise RecordExpired("another dead letter is in its place")
+            source = source_message(message, letter, topic_id=topic_id, index=at.index)
+            return source, self._inputs[letter.source.topic], "counted from a dead letter"
+        if at.topic not in self._inputs:
+            raise SinkUnavailable("the topic is none of the inputs")
+        return self._fetch(at), self._inputs[at.topic], ""
 
 
 class KafkaFetch:

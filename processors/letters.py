@@ -2,21 +2,54 @@
 
 import random
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.writer import Stopped
-from schemas.dead_letters import CUT_FROM, DeadLetter
+from schemas.dead_letters import DeadLetter
+from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
 
 log = structlog.get_logger()
 
-CUT_BYTES: Final = 512 * 1024  # what is kept of a value that the dead-letter topic does not take whole
+SHARED_FROM_BYTES: Final = 1024 * 1024  # what the letters of one message may hold together before they share it
+CUT_BYTES: Final = 512 * 1024  # what is kept of a value that the dead-letter topic does not take whole; then less
+CUT_KEY_BYTES: Final = 4_096  # a longer key goes with the rest of such a value, and all headers of the source do
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
 CONFIRM_S: Final = 30.0  # how long one round waits for Kafka before it says so and goes on waiting
+
+
+class _Outgoing(NamedTuple):
+    letter: DeadLetter
+    value_in: int | None = None
+    cut: int = 0  # how often it was too large
+
+
+def shared(letters: Sequence[DeadLetter]) -> dict[tuple[str, int, int], int]:
+    """Messages whose letters share one copy of it, with the index of the letter that holds it.
+
+    Otherwise one message of 10 MB with 10,000 bad records would make letters of 100 GB.
+    """
+    many = Counter(_place(letter.message) for letter in letters)
+    holders: dict[tuple[str, int, int], int] = {}
+    for letter in letters:
+        place = _place(letter.message)
+        if many[place] > 1 and many[place] * _size(letter.message) > SHARED_FROM_BYTES:
+            holders[place] = min(letter.index, holders.get(place, letter.index))
+    return holders
+
+
+def _place(message: Message) -> tuple[str, int, int]:
+    return message.topic_id, message.partition, message.offset
+
+
+def _size(message: Message) -> int:
+    headers = sum(len(name) + len(value or b"") for name, value in message.headers)
+    return len(message.value or b"") + len(message.key or b"") + headers
 
 
 class LetterProducer:
@@ -54,7 +87,11 @@ class LetterProducer:
         A letter that is sent again after a doubtful answer is the same letter: readers tell by source and index.
         """
         self._producer = self._producer or self._make(self._options)  # most workers never need one
-        waiting = [(letter, False) for letter in letters]
+        holders = shared(letters)
+        waiting = []
+        for letter in letters:
+            holder = holders.get(_place(letter.message), letter.index)
+            waiting.append(_Outgoing(letter, None if holder == letter.index else holder))
         delay = BACKOFF_FIRST_S
         while True:
             failed = self._round(waiting)
@@ -62,8 +99,11 @@ class LetterProducer:
                 self.paused = ""
                 return
             # Too large for the topic: keep the head and say so, rather than block its partition for ever.
-            waiting = [(letter, cut or error == KafkaError.MSG_SIZE_TOO_LARGE) for letter, cut, error in failed]
-            why = KafkaError(failed[0][2]).str()
+            waiting = [
+                out._replace(cut=out.cut + 1) if error == KafkaError.MSG_SIZE_TOO_LARGE else out
+                for out, error in failed
+            ]
+            why = KafkaError(failed[0][1]).str()
             reason = f"Kafka at {self._address} did not take {len(failed)} dead letters: {why}"
             if not self.paused:
                 log.warning("dead letters wait", reason=reason, topic=self._topic)
@@ -72,44 +112,50 @@ class LetterProducer:
                 raise Stopped(reason)
             delay = min(delay * 2, BACKOFF_MOST_S)
 
-    def _round(self, letters: Sequence[tuple[DeadLetter, bool]]) -> list[tuple[DeadLetter, bool, int]]:
+    def _round(self, letters: Sequence[_Outgoing]) -> list[tuple[_Outgoing, int]]:
         """Send each once; returns those without a confirmation, with Kafka's error code."""
-        failed: list[tuple[DeadLetter, bool, int]] = []
+        failed: list[tuple[_Outgoing, int]] = []
         confirmed = 0
 
-        def on_delivery(letter: DeadLetter, cut: bool) -> Callable[[KafkaError | None, object], None]:
+        def on_delivery(out: _Outgoing) -> Callable[[KafkaError | None, object], None]:
             def note(error: KafkaError | None, _: object) -> None:
                 nonlocal confirmed
                 confirmed += 1
                 if error is not None:
                     if error.fatal():  # the producer is done for; so is this worker
                         raise KafkaException(error)
-                    failed.append((letter, cut, error.code()))
+                    failed.append((out, error.code()))
 
             return note
 
-        for letter, cut in letters:
+        for out in letters:
             try:
-                self._produce(letter, cut, on_delivery(letter, cut))
+                self._produce(out, on_delivery(out))
             except KafkaException as error:
                 confirmed += 1
-                failed.append((letter, cut, error.args[0].code()))
+                failed.append((out, error.args[0].code()))
             self._producer.poll(0)
         while confirmed < len(letters):  # message.timeout.ms bounds this: each one is confirmed or failed in the end
             self._producer.poll(0.1)
         return failed
 
-    def _produce(self, letter: DeadLetter, cut: bool, on_delivery: Callable[[KafkaError | None, object], None]) -> None:
-        source = letter.message
-        value, headers = source.value, letter.headers(self._app, self._worker, self._generation)
-        if cut and value is not None:
-            headers.append((CUT_FROM, str(len(value)).encode()))
-            value = value[:CUT_BYTES]
+    def _produce(self, out: _Outgoing, on_delivery: Callable[[KafkaError | None, object], None]) -> None:
+        source = out.letter.message
+        key, value, cut_from = source.key, source.value, None
+        if out.value_in is not None:
+            key = value = None
+        elif out.cut:
+            cut_from = len(value or b"")
+            key = key if len(key or b"") <= CUT_KEY_BYTES else None
+            value = value and value[: CUT_BYTES >> 3 * (out.cut - 1)]
+        headers = out.letter.headers(
+            self._app, self._worker, self._generation, value_in=out.value_in, cut_from=cut_from
+        )
         while True:
             try:
                 self._producer.produce(
                     self._topic,
-                    key=source.key,
+                    key=key,
                     value=value,
                     headers=headers,
                     timestamp=max(source.timestamp_ms, 0),

@@ -1,0 +1,203 @@
+"""Counting dead letters after all, where they can be decoded by now.
+
+A letter that is counted is a slice by itself (`schemas.documents.slice_at`), named by its identity: source coordinates,
+generation and content. So any order, any subset and any repetition of replays ends in the same documents, and copies,
+which a crash between letter and acknowledgement leaves behind, count once.
+
+Two kinds of records are left to the worker: those of another generation, which the live one has read for itself, and
+those that it has not acknowledged yet, since it is going to read them again.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from typing import Any, Final
+
+from cag.topic import End
+from processors.decode import Outcome, decode
+from processors.decode.timestamps import LATEST_S
+from processors.fold import Fold, Slice
+from processors.pipeline import Pipeline
+from schemas.dead_letters import DeadLetter, Foreign, Letter, read_letter, source_message
+from schemas.documents import Target
+from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected, Signal
+from streams.letters import Catalog, Filters, Found
+
+FLUSH_LETTERS: Final = 5_000
+FLUSH_BYTES: Final = 32 * 1024 * 1024
+
+
+class Skip(StrEnum):
+    """Why a letter is not replayed."""
+
+    OTHER_GENERATION = "other_generation"
+    UNACKNOWLEDGED = "unacknowledged"
+    RUNBOOK = "runbook"
+    CUT = "cut"
+    VALUE_GONE = "value_gone"
+
+
+SKIPPED: Final = {
+    Skip.OTHER_GENERATION: "of another generation: the live generation has read the source record itself",
+    Skip.UNACKNOWLEDGED: "not acknowledged yet: the worker is going to read the source record itself",
+    Skip.RUNBOOK: "a runbook: mend it and publish it again",
+    Skip.CUT: "cut: the message was too large for the dead-letter topic, which holds its head only",
+    Skip.VALUE_GONE: "without a value: the letter that holds the message has been removed by retention",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Positions:
+    """How far the live group has acknowledged the inputs."""
+
+    topic_ids: Mapping[str, str]
+    committed: Mapping[tuple[str, int], int]  # next offset to read
+
+    def passed(self, at: Coordinates) -> bool:
+        """Nobody is going to read this record again: it is acknowledged, or its topic is no more."""
+        if self.topic_ids.get(at.topic) != at.topic_id:
+            return True
+        return at.offset < self.committed.get((at.topic, at.partition), 0)
+
+
+@dataclass(slots=True, kw_only=True)
+class Tally:
+    """What became of the letters that were meant; each of them is in one place."""
+
+    counted: Counter[str] = field(default_factory=Counter)  # by signal
+    filtered: Counter[str] = field(default_factory=Counter)  # by rule
+    rejected: Counter[str] = field(default_factory=Counter)  # by reason
+    skipped: Counter[str] = field(default_factory=Counter)
+    before: int = 0  # of those counted and filtered: as many were counted by an earlier replay
+
+    def as_dict(self) -> dict[str, Any]:
+        return {name: dict(value) if isinstance(value, dict) else value for name, value in asdict(self).items()}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """Which letters to replay, by the place of the message that holds their bytes."""
+
+    wanted: Mapping[tuple[int, int], Sequence[Letter]]
+    tally: Tally
+
+    @property
+    def letters(self) -> int:
+        return sum(map(len, self.wanted.values()))
+
+
+def plan(catalog: Catalog, filters: Filters, *, inputs: Collection[str], live: str, positions: Positions) -> Plan:
+    """Sort out what is not to be replayed."""
+    tally, wanted = Tally(), defaultdict[tuple[int, int], list[Letter]](list)
+    for letter in catalog.chosen(filters):
+        holder = catalog.holder(letter)
+        if letter.source.topic not in inputs:
+            tally.skipped[Skip.RUNBOOK] += 1
+        elif letter.generation != live:
+            tally.skipped[Skip.OTHER_GENERATION] += 1
+        elif not positions.passed(letter.source):
+            tally.skipped[Skip.UNACKNOWLEDGED] += 1
+        elif holder is None:
+            tally.skipped[Skip.CUT if letter.holds in catalog.cut else Skip.VALUE_GONE] += 1
+        else:
+            wanted[holder.partition, holder.offset].append(letter)
+    return Plan(wanted=wanted, tally=tally)
+
+
+@dataclass(kw_only=True)
+class Replayer:
+    """Decodes letters with the present inputs and folds them; `write` blocks until a fold is durable."""
+
+    pipeline: Pipeline
+    topic_id: str  # of the dead-letter topic
+    tally: Tally
+    write: Callable[[Fold], list[DeadLetter]]
+    slices: Callable[[Sequence[Target]], Mapping[Target, Mapping[str, Slice]]]
+    _fold: Fold = field(default_factory=Fold)
+    _kinds: dict[str, tuple[Counter[str], str]] = field(default_factory=dict)  # topic id -> where it was counted
+    _bytes: int = 0
+
+    def run(
+        self,
+        topic: Iterable[Message | End],
+        wanted: Mapping[tuple[int, int], Sequence[Letter]],
+        tick: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        """Read the topic once more, for the values this time."""
+        missing = dict(wanted)
+        for found in topic:
+            if isinstance(found, End) or not (letters := missing.pop((found.partition, found.offset), None)):
+                continue
+            self.take(found, letters)
+            tick(len(letters))
+        for letters in missing.values():
+            self.tally.skipped[Skip.VALUE_GONE] += len(letters)
+        self.flush()
+
+    def take(self, message: Message, letters: Sequence[Letter]) -> None:
+        """`letters`: all that are wanted of one message."""
+        holder = read_letter(message, self.pipeline.inputs)
+        if not isinstance(holder, Letter) or {letter.holds for letter in letters} != {holder.holds}:
+            self.tally.skipped[Skip.VALUE_GONE] += len(letters)  # the topic was made again meanwhile
+            return
+        self._bytes += holder.size_bytes
+        indices = [letter.source.index for letter in letters]
+        for index, item in zip(indices, outcomes(self.pipeline, message, holder, indices), strict=True):
+            if isinstance(item, Rejected):
+                self.tally.rejected[item.reason] += 1
+                continue
+            counted = source_message(message, holder, topic_id=self.topic_id, index=index)
+            rule = self.pipeline.add(item, counted.at(index), counted.timestamp_ms, self._fold)
+            where = (self.tally.filtered, rule) if rule else (self.tally.counted, signal_of(item))
+            where[0][where[1]] += 1
+            self._kinds[counted.topic_id] = where
+            self._fold.messages.append(counted)
+            if len(self._fold.messages) >= FLUSH_LETTERS or self._bytes >= FLUSH_BYTES:
+                self.flush()
+
+    def flush(self) -> None:
+        """Write what is folded. A letter says nothing about how far live reading is: no watermarks."""
+        fold, kinds, self._fold, self._kinds, self._bytes = self._fold, self._kinds, Fold(), {}, 0
+        if not fold:
+            return
+        fold.sources.clear()
+        fold.partitions.clear()
+        counting = [change for change in fold if change.counted]
+        stored = self.slices([change.target for change in counting])
+        self.tally.before += sum(key in stored.get(change.target, {}) for change in counting for key in change.spots)
+        for refused in self.write(fold):
+            where, what = kinds[refused.message.topic_id]
+            where[what] -= 1
+            self.tally.rejected[refused.reason] += 1
+
+
+def outcomes(pipeline: Pipeline, message: Message, holder: Letter, indices: Iterable[int]) -> list[Outcome]:
+    """What the present inputs make of these records of the message that a letter holds."""
+    if holder.timestamp_ms >= LATEST_S * 1000:
+        return [Rejected(reason="Kafka timestamp after the year 2200") for _ in indices]
+    source = source_message(message, holder, topic_id="", index=0)
+    items = decode(source, pipeline.inputs[holder.source.topic])
+    return [items[n] if n < len(items) else Rejected(reason="the message holds fewer records by now") for n in indices]
+
+
+def verdict(pipeline: Pipeline, found: Found) -> str:
+    """What a replay would make of one letter, as far as that can be told without the index; '' if it is no letter."""
+    letter = found.letter
+    if isinstance(letter, Foreign) or letter.source.topic not in pipeline.inputs:
+        return ""
+    holder = read_letter(found.message, pipeline.inputs)
+    if not isinstance(holder, Letter) or not holder.whole:
+        return SKIPPED[Skip.CUT if isinstance(holder, Letter) and holder.cut_from is not None else Skip.VALUE_GONE]
+    (item,) = outcomes(pipeline, found.message, holder, [letter.source.index])
+    if isinstance(item, Rejected):
+        return f"still rejected: {item.reason}"
+    return f"filtered: {item.rule}" if isinstance(item, Filtered) else f"decodes to a {signal_of(item)} record"
+
+
+def signal_of(item: Record | Filtered) -> Signal:
+    if isinstance(item, LogRecord):
+        return Signal.LOG
+    if isinstance(item, KubernetesEvent):
+        return Signal.EVENT
+    return Signal.ALERT if isinstance(item, Alert) else Signal.METRIC
