@@ -279,7 +279,7 @@ def _salt(scope: Scope) -> str:
 
 def _may_know(mark: Mapping[str, Any], scope: Scope) -> bool:
     """A partition belongs to no namespace; a source is for those who may see what it says."""
-    return mark["level"] == "partition" or queries.visible_in(scope, mark["cluster"], mark["namespace"])
+    return mark["level"] in ("partition", "gap") or queries.visible_in(scope, mark["cluster"], mark["namespace"])
 
 
 def _tell(task: asyncio.Task[None]) -> None:

@@ -11,7 +11,7 @@ from schemas.context import Freshness, PartitionFreshness, Plan, SourceFreshness
 SILENT_AFTER: Final = timedelta(minutes=3)  # a source that spoke before and has said nothing for so long
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # one that has been silent this long is taken for gone
 LAG_WORTH_SAYING: Final = 1_000  # records
-NAMED: Final = 5  # silent sources that are named before the rest is counted
+NAMED: Final = 5  # silent sources, or gaps, that are named before the rest is counted
 
 
 def freshness(
@@ -29,12 +29,16 @@ def freshness(
     `ends`: end offset of each partition, None when Kafka is away; `dead_letters`: in the range, None if unknown.
     """
     sources = sorted((_source(w) for w in watermarks if w["level"] == "source"), key=lambda s: s.newest, reverse=True)
-    partitions = [_partition(w, ends) for w in watermarks if w["level"] == "partition"]
+    partitions = [_partition(w, ends) for w in _present(watermarks)]
     if plan is not None and plan.namespaces:
         sources = [s for s in sources if not s.namespace or s.namespace in plan.namespaces]
     known = [s for s in sources if now - s.newest < FORGOTTEN_AFTER]
     newest = max((s.newest for s in known), default=None)
-    missing = [*trouble, *_silent([s for s in known if s.topic in steady], now), *_behind(partitions)]
+    # What was missing already before the time in question can hold nothing of it.
+    since = plan.span.start if plan is not None else now - FORGOTTEN_AFTER
+    gaps = [w for w in watermarks if w["level"] == "gap" and moment(w["searchable_ms"]) >= since]
+    silent = _silent([s for s in known if s.topic in steady], now)
+    missing = [*trouble, *silent, *_gaps(gaps), *_behind(partitions)]
     if not known:
         never = "no telemetry has been indexed yet for this scope"
         missing.append("every source has been silent for more than a day" if sources else never)
@@ -68,6 +72,26 @@ def _partition(w: Mapping[str, Any], ends: Mapping[tuple[str, int], int] | None)
     return PartitionFreshness(
         topic=w["topic"], partition=w["partition"], offset=w["offset"], newest=moment(w["newest_ms"]), lag=lag
     )
+
+
+def _present(watermarks: Sequence[Mapping[str, Any]]) -> Collection[Mapping[str, Any]]:
+    """Of each partition the latest watermark: a topic that was deleted and made again has left an older one."""
+    marks = (w for w in watermarks if w["level"] == "partition")
+    return {(w["topic"], w["partition"]): w for w in sorted(marks, key=lambda w: w.get("searchable_ms", 0))}.values()
+
+
+def _gaps(gaps: Sequence[Mapping[str, Any]]) -> list[str]:
+    said = sorted({_gap(w) for w in gaps})
+    return [*said[:NAMED], f"{len(said) - NAMED} more gaps are known"] if len(said) > NAMED else said
+
+
+def _gap(w: Mapping[str, Any]) -> str:
+    if w["offset"] < 0:
+        return f"{w['topic']} was deleted and made again; what was left of the old one was never read"
+    count, where = w["offset"] - w["from_offset"], f"{w['topic']} partition {w['partition']}"
+    if w["reason"] == "cut":
+        return f"up to {count:,} records of {where} may be missing: Kafka lost some and gave their offsets to others"
+    return f"{count:,} records of {where} were removed by retention before they were read"
 
 
 def _silent(sources: Sequence[SourceFreshness], now: datetime) -> list[str]:

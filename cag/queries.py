@@ -177,7 +177,7 @@ def catalog(scope: Scope, start_ms: int) -> Json:
 
 
 def watermarks(scope: Scope) -> Json:
-    """Sources in scope, and all partitions (a partition belongs to no namespace)."""
-    partitions = {"term": {"level": "partition"}}
+    """Sources in scope, and all partitions and gaps in them (a partition belongs to no namespace)."""
+    partitions = {"terms": {"level": ["partition", "gap"]}}
     sources = {"bool": {"filter": [{"term": {"level": "source"}}, *in_scope(scope)]}}
     return {"size": 5_000, "query": {"bool": {"should": [partitions, sources], "minimum_should_match": 1}}}

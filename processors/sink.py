@@ -1,7 +1,7 @@
 """One installation of the index, as a worker sees it: prepare it, write folds, keep house after them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any, Final
@@ -9,7 +9,7 @@ from typing import Any, Final
 from processors.embed import Embedder, make_embedder
 from processors.fold import Fold, PartitionProgress, SourceKey
 from processors.generation import generation, generation_parts, label_of
-from processors.index import OpenSearchIndex, Write, connect
+from processors.index import ItemOutcome, OpenSearchIndex, Write, connect
 from processors.vectors import Vectorizer
 from processors.writer import BULK_DOCUMENTS, Rejection, Writer
 from schemas.dead_letters import DeadLetter
@@ -17,7 +17,9 @@ from schemas.documents import Names, Target, digest, slice_at
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
 
+CREATED: Final = 201  # HTTP status of an item
 LIVE: Final = Target("meta", "", "live")
+MARKS: Final = 10_000  # what one search returns at most: far more partitions than one installation has
 NAMES_PER_REQUEST: Final = 40  # index names in one address: OpenSearch takes lines of 4 kB
 
 
@@ -29,8 +31,18 @@ class Gap:
     topic_id: str  # of the topic that lost them
     partition: int
     start: int
-    end: int  # the first offset that is not missing
+    end: int  # the first offset that is not missing; -1: unknown, all that was left of a topic that is gone
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mark:
+    """The highest offset of a partition that is known to be indexed."""
+
+    topic: str
+    topic_id: str
+    partition: int
+    offset: int
 
 
 class Sink:
@@ -42,7 +54,7 @@ class Sink:
         self._index, self._parts, self._url, self._live = index, dict(parts), settings.opensearch.address, live
         self._writer = Writer(index, bulk_bytes=settings.worker.bulk_bytes, cached_slices=settings.worker.cached_slices)
         self._vectorizer = Vectorizer(index, embedder)
-        self._lock = Lock()
+        self._lock, self._publishing = Lock(), Lock()
         self._sources: dict[SourceKey, int] = {}
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
         self._touched: set[str] = set()
@@ -88,31 +100,56 @@ class Sink:
         self._writer.forget()
 
     def housekeeping(self) -> None:
-        """Refresh what was written, then publish watermarks, then give new patterns their vectors. Blocks.
-
-        A watermark is written after the refresh: what it names can be found. Raises SinkUnavailable.
-        """
-        with self._lock:
-            touched, self._touched = self._touched, set()
-            sources, self._sources = self._sources, {}
-            partitions, self._partitions = self._partitions, {}
-        try:
-            names = sorted(touched)
-            for start in range(0, len(names), NAMES_PER_REQUEST):
-                part = ",".join(names[start : start + NAMES_PER_REQUEST])
-                self._index.request("POST", f"/{part}/_refresh?ignore_unavailable=true")
-            self._publish(watermarks(sources, partitions, searchable_ms=int(time.time() * 1000)))
-        except (SinkUnavailable, SinkMisconfigured):
-            with self._lock:
-                self._touched |= touched
-                self._note(sources, partitions)
-            raise
+        """Publish, then give new patterns their vectors. Blocks. Raises SinkUnavailable."""
+        self.publish()
         self._vectorizer.run()
 
-    def record_gaps(self, gaps: Sequence[Gap]) -> None:
-        """Kept with the watermarks, so that answers can say what was never seen. Raises SinkUnavailable."""
+    def publish(self) -> None:
+        """Refresh what was written, then publish watermarks: what one names can be found. Raises SinkUnavailable."""
+        with self._publishing:  # the last one before the end waits for the one that is under way
+            with self._lock:
+                touched, self._touched = self._touched, set()
+                sources, self._sources = self._sources, {}
+                partitions, self._partitions = self._partitions, {}
+            try:
+                names = sorted(touched)
+                for start in range(0, len(names), NAMES_PER_REQUEST):
+                    part = ",".join(names[start : start + NAMES_PER_REQUEST])
+                    self._index.request("POST", f"/{part}/_refresh?ignore_unavailable=true")
+                self._publish(watermarks(sources, partitions, searchable_ms=int(time.time() * 1000)))
+            except (SinkUnavailable, SinkMisconfigured):
+                with self._lock:
+                    self._touched |= touched
+                    self._note(sources, partitions)
+                raise
+
+    def marks(self, topics: Collection[str]) -> list[Mark]:
+        """Of all partitions of these topics, those of earlier topics of the same name included.
+
+        Blocks. Raises SinkUnavailable and SinkMisconfigured.
+        """
+        name = self._index.names.index(Target("watermarks", "", ""))
+        self._index.request("POST", f"/{name}/_refresh?ignore_unavailable=true")
+        query = {"bool": {"filter": [{"term": {"level": "partition"}}, {"terms": {"topic": sorted(topics)}}]}}
+        path = f"/{name}/_search?ignore_unavailable=true"
+        found = self._index.request("POST", path, {"size": MARKS, "query": query})["hits"]["hits"]
+        read = (hit["_source"] for hit in found)
+        return [
+            Mark(topic=m["topic"], topic_id=m["topic_id"], partition=m["partition"], offset=m["offset"]) for m in read
+        ]
+
+    def live_labels(self) -> set[str]:
+        """What readers see now: one label, or none. Raises SinkUnavailable."""
+        return set(self._index.live(self._index.names.alias("meta")))
+
+    def record_gaps(self, gaps: Sequence[Gap]) -> list[Gap]:
+        """Kept with the watermarks, so that answers can say what was never seen; returns those that are new.
+
+        Blocks until they are durable. Raises SinkUnavailable.
+        """
         noticed_ms = int(time.time() * 1000)
-        self._publish([gap_write(gap, noticed_ms=noticed_ms) for gap in gaps])
+        outcomes = self._publish([gap_write(gap, noticed_ms=noticed_ms) for gap in gaps])
+        return [gap for gap, outcome in zip(gaps, outcomes, strict=True) if outcome.status == CREATED]
 
     def _note(self, sources: Mapping[SourceKey, int], partitions: Mapping[tuple[str, int], PartitionProgress]) -> None:
         """Keep the newest of each, in whatever order they come. The caller holds the lock."""
@@ -124,12 +161,15 @@ class Sink:
                 at, offset=max(at.offset, known.offset), newest_ms=max(at.newest_ms, known.newest_ms)
             )
 
-    def _publish(self, writes: list[Write]) -> None:
+    def _publish(self, writes: list[Write]) -> list[ItemOutcome]:
         """A lost watermark of a source that then falls silent would be wrong for good. Raises SinkUnavailable."""
+        done: list[ItemOutcome] = []
         for start in range(0, len(writes), BULK_DOCUMENTS):
             outcomes = self._index.bulk(writes[start : start + BULK_DOCUMENTS])
-            if outcomes is None or any(outcome.status not in (200, 201) for outcome in outcomes):
+            if outcomes is None or any(outcome.status not in (200, CREATED) for outcome in outcomes):
                 raise SinkUnavailable(f"OpenSearch at {self._url} did not take all watermarks")
+            done += outcomes
+        return done
 
     def _claim_generation(self) -> None:
         """The first worker says which generation is live; one with other settings may not mix in."""
@@ -145,7 +185,7 @@ class Sink:
 
 
 def gap_write(gap: Gap, *, noticed_ms: int) -> Write:
-    """One document per range, however often it is noticed."""
+    """One document per range, however often it is noticed; a later notice may know better where it ends."""
     fixed = {
         "level": "gap",
         "topic": gap.topic,
@@ -153,9 +193,10 @@ def gap_write(gap: Gap, *, noticed_ms: int) -> Write:
         "partition": gap.partition,
         "from_offset": gap.start,
         "reason": gap.reason,
+        "searchable_ms": noticed_ms,  # when it was noticed first
     }
     target = Target("watermarks", "", digest("gap", gap.topic_id, str(gap.partition), str(gap.start)))
-    return Write(target=target, fixed=fixed, delta={"max": {"offset": gap.end, "searchable_ms": noticed_ms}})
+    return Write(target=target, fixed=fixed, delta={"max": {"offset": gap.end}})
 
 
 def open_index(settings: Settings, label: str) -> OpenSearchIndex:

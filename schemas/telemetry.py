@@ -91,6 +91,12 @@ LAG: Final = Metric(
     help="Records between the committed offset and the end of a partition that this worker owns.",
     labels=("topic", "partition"),
 )
+GAPS: Final = Metric(
+    name="freshet_worker_gaps",
+    kind="counter",
+    help="Ranges of offsets that were gone before they were read, by why.",
+    labels=("topic", "reason"),
+)
 HOUSEKEEPING_FAILURES: Final = Metric(
     name="freshet_worker_housekeeping_failures",
     kind="counter",
@@ -108,6 +114,7 @@ WORKER_METRICS: Final = (
     PENDING_CHUNKS,
     PAUSED,
     LAG,
+    GAPS,
     HOUSEKEEPING_FAILURES,
 )
 

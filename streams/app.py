@@ -3,10 +3,8 @@
 import asyncio
 import logging
 import ssl
-import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import faust
@@ -23,6 +21,7 @@ from streams.watchdog import Progress
 STOP_WITHIN_S: Final = 10.0  # after that a flush that waits for a service is given up, unacknowledged
 BUFFERED_CHUNKS: Final = 16  # per agent
 LONGEST_POLL_S: Final = 2_147_483  # the largest that fits; a blocked sink must not cost the membership for good
+METADATA_MS: Final = 10_000  # how long new partitions may go unnoticed
 UNFINISHED: Final = "stopped while a service is away; what is not written is read again"
 REJECTS_ADVICE: Final = (
     "look at the dead letters; set the topic's format in FRESHET_KAFKA__INPUTS, "
@@ -38,6 +37,7 @@ class App(faust.App):
     logger = logging.getLogger("faust.app")  # the library's voice, not ours
     flusher: Flusher
     progress: Progress
+    farewell: Callable[[], None]  # called in a thread, when all that was taken is acknowledged
 
     async def on_start(self) -> None:
         await super().on_start()
@@ -52,6 +52,14 @@ class App(faust.App):
         await super().on_stop()  # waits until everything that was taken is acknowledged, then commits
         for duty in self._duties:
             duty.cancel()
+        await asyncio.to_thread(self.farewell)
+
+    def _crash(self, reason: BaseException) -> None:
+        """Faust would stop in good order, as far as it can; whether that ends is not known."""
+        leave(Exit.DEFECT, "faust crashed", reason)
+
+    def _create_directories(self) -> None:
+        """There are no tables, so nothing is kept in files."""
 
     async def _flush(self) -> None:
         try:
@@ -76,6 +84,7 @@ def make_app(
     flusher: Flusher,
     progress: Progress,
     listener: consumer.Listener,
+    farewell: Callable[[], None],
 ) -> App:
     """One agent for each topic in `steps`. Nothing connects yet; raises StartupError for files it cannot use."""
     kafka, timing = settings.kafka, settings.worker
@@ -90,18 +99,17 @@ def make_app(
         broker_max_poll_interval=LONGEST_POLL_S,
         broker_max_poll_records=consumer.CHUNK_RECORDS,
         broker_commit_interval=1.0,
-        consumer_auto_offset_reset="earliest",
+        consumer_auto_offset_reset="none",  # positions are settled by the listener, never in silence
         consumer_group_instance_id=timing.id or None,
-        consumer_metadata_max_age_ms=60_000,
+        consumer_metadata_max_age_ms=METADATA_MS,
         stream_wait_empty=True,
         stream_buffer_maxsize=BUFFERED_CHUNKS,
         table_standby_replicas=0,  # no tables; round-robin instead of Faust's own assignor
         topic_disable_leader=True,
         topic_allow_declare=False,
         web_enabled=False,
-        datadir=Path(tempfile.gettempdir()) / f"freshet-{kafka.group}-faust",  # stays empty
     )
-    app.flusher, app.progress = flusher, progress
+    app.flusher, app.progress, app.farewell = flusher, progress, farewell
     app.transport.Consumer = consumer.bound(listener)  # type: ignore[misc] # a class attribute, meant to be replaced
     for topic, step in steps.items():
         app.agent(app.topic(topic, schema=consumer.PassThrough()), name=f"take-{topic}", concurrency=1)(

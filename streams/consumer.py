@@ -4,16 +4,19 @@ Faust spends about 65 microseconds on every message: two asyncio tasks, an event
 carries up to a thousand Kafka records, so that cost is shared. It also repairs Faust's commit book-keeping: what may be
 committed of a partition is the end of the unbroken run of acknowledged chunks since the first one delivered.
 
+No position is ever moved in silence: the client has no reset strategy, and a partition is read only after the listener
+has settled where to begin.
+
 This hooks private names of faust-streaming 0.15.3 (pinned); `tests/contract/test_faust_hooks.py` fails when they move.
 """
 
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from typing import Any, Final, Protocol, cast
 
 import faust
-from aiokafka.errors import KafkaError
+from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.drivers.aiokafka import Consumer
 from faust.types import TP, ConsumerMessage, Message
 
@@ -24,13 +27,19 @@ class Listener(Protocol):
     """What the worker wants to know about its partitions. Called in the event loop, before Faust goes on."""
 
     async def assigned(self, partitions: Collection[TP]) -> None:
-        """These are all our partitions now: nothing that was remembered about any may be trusted."""
+        """These are all our partitions now: nothing that was remembered about any may be trusted.
+
+        Must not wait for a service: no heartbeat is sent meanwhile.
+        """
+
+    async def settle(self, stood: Mapping[TP, int | None]) -> Mapping[TP, int]:
+        """The next offset to read of each, durably noted if that leaves something out; nothing: try again.
+
+        `stood`: a position that Kafka refused, or None for the one that the group has committed.
+        """
 
     def drain(self) -> None:
         """Someone waits for all delivered chunks to be acknowledged (revocation or stop): finish them now."""
-
-    async def ran_backwards(self, topic: str, partition: int, expected: int, got: int) -> None:
-        """Offsets start over: the topic was made again, or its log was cut. Returns to read on from `got`."""
 
 
 class PassThrough(faust.Schema[Any, Any]):
@@ -53,6 +62,7 @@ class BatchConsumer(Consumer):
         super().__init__(*args, **kwargs)
         self._delivered: dict[TP, deque[Message]] = {}  # not yet acknowledged, oldest first
         self._finished: dict[TP, int] = {}  # committable offset
+        self._unsettled: dict[TP, int | None] = {}  # not to be read yet; see `Listener.settle`
         self._hand_over = self.callback
         self.callback = self._deliver
 
@@ -102,11 +112,21 @@ class BatchConsumer(Consumer):
             self._finished.pop(tp, None)
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        self._unsettled = dict.fromkeys(assigned)
         await self.listener.assigned(assigned)
         await super().on_partitions_assigned(assigned, generation_id)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, Any]]:
-        records, active = await self._wait_next_records(timeout)
+        if self._unsettled and self.flow_active and not await self._settle():
+            return
+        try:
+            records, active = await self._wait_next_records(timeout)
+        except OffsetOutOfRangeError as error:
+            self._unsettled |= {TP(*tp): position for tp, position in error.args[0].items()}
+            return
+        except NoOffsetForPartitionError as error:
+            self._unsettled[TP(*error.args[0])] = None
+            return
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
             return
@@ -116,25 +136,47 @@ class BatchConsumer(Consumer):
         for tp, found in records.items():
             if active is not None and tp not in active and tp not in self._buffered_partitions:
                 continue
-            await self._check_order(tp, found[0].offset)
+            if tp in self._unsettled:  # assigned anew while we waited: settling comes back to these
+                continue
+            last = self._read_offset[tp]
+            if last is not None and found[0].offset < last:  # Faust would drop these records without a word
+                raise RuntimeError(f"offsets of {tp} ran backwards from {last} to {found[0].offset}")
             self.app.monitor.track_tp_end_offset(tp, self.highwater(tp) or 0)  # None breaks the sensors
             for start in range(0, len(found), CHUNK_RECORDS):
                 if not self.flow_active or self.app.consumer_generation_id != generation:
                     return
                 yield tp, _chunk(tp, found[start : start + CHUNK_RECORDS], generation)
 
+    async def _settle(self) -> bool:
+        """Ask where to begin, and go there. False: not now; an assignment that came meanwhile settles anew."""
+        unsettled = self._unsettled
+        stood = dict(unsettled)
+        positions = await self.listener.settle(stood)
+        if not positions or unsettled is not self._unsettled or not self.flow_active:
+            return False
+        # Committed before the first record is read: another topic's position must not outlive it. Not after an
+        # out-of-range position: chunks before it may not be durable yet.
+        new = {tp: position for tp, position in positions.items() if stood[tp] is None}
+        if new and not await self._commit(new):
+            return False
+        try:
+            await self.seek_wait(positions)
+        except (IllegalStateError, TimeoutError) as error:  # a rebalance has begun
+            self.log.warning("seek to settled positions: %r", error)
+            return False
+        if unsettled is not self._unsettled:
+            return False
+        for tp, position in positions.items():
+            self._read_offset[tp] = position or None
+            self._committed_offset[tp] = position or None if stood[tp] is None else self._committed_offset[tp]
+            del unsettled[tp]
+        return True
+
     async def _seek_back(self) -> None:
         try:
             await self.perform_seek()
         except KafkaError as error:  # a rebalance is open; the next round seeks again
             self.log.warning("seek while the flow is stopped: %r", error)
-
-    async def _check_order(self, tp: TP, offset: int) -> None:
-        last = self._read_offset[tp]
-        if last is not None and offset < last:
-            await self.listener.ran_backwards(tp.topic, tp.partition, last, offset)
-            # Faust would drop these records without a word, and never commit an offset below the old one.
-            self._read_offset[tp] = self._committed_offset[tp] = None
 
 
 def _chunk(tp: TP, records: list[Any], generation: int) -> ConsumerMessage:

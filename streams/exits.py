@@ -17,6 +17,7 @@ class Exit(IntEnum):
     STUCK = 71  # no progress although nothing is said to be away
     REJECTS = 72  # too many dead letters
     REPLACED = 73  # a topic was deleted and made again under the worker
+    SUPERSEDED = 74  # another generation is live: a restart follows it
     UNFINISHED = 75  # EX_TEMPFAIL: told to stop while a store was away; what is not written is read again
 
 

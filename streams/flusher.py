@@ -12,7 +12,7 @@ import threading
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from processors.fold import Fold
 from schemas.dead_letters import DeadLetter
@@ -70,6 +70,7 @@ class Flusher:
     stop: threading.Event = field(default_factory=threading.Event, init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _draining: bool = field(default=False, init=False)
+    _elsewhere: asyncio.Future[Any] | None = field(default=None, init=False)
 
     @property
     def unacknowledged(self) -> int:
@@ -80,11 +81,24 @@ class Flusher:
     def full(self) -> bool:
         return self.pending.fold.records >= self.max_records or self.pending.size_bytes >= self.max_bytes
 
+    @property
+    def held(self) -> bool:
+        """A thread is folding into `pending`: nobody else may, and it must not be flushed."""
+        return self._elsewhere is not None and not self._elsewhere.done()
+
+    def hold(self, work: asyncio.Future[Any]) -> None:
+        """Until `work` is done, what is pending belongs to it: a message is folded whole, and into one fold."""
+        self._elsewhere = work
+        work.add_done_callback(lambda _: self._signal())
+
     async def room(self) -> None:
-        """Give the flusher its turn, and wait while a full fold waits for the one before it. Call between messages."""
+        """Give the flusher its turn, and wait while the fold is held, or full and waits for the one before it.
+
+        Call between messages.
+        """
         self._signal()
         await asyncio.sleep(0)
-        while self.full:
+        while self.full or self.held:
             await self._changed.wait()
 
     def covered(self, chunk: Chunk) -> None:
@@ -139,6 +153,8 @@ class Flusher:
         while not (self.full or self._draining) and (rest := last + self.interval_s - self.clock()) > 0:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), rest)
+        while self.held:
+            await self._changed.wait()
 
     def _signal(self) -> None:
         """Wake everyone who waits; they look for themselves. Nothing is lost: all of this runs in one event loop."""

@@ -1,16 +1,19 @@
 """What an agent does with a chunk: each record becomes a message, each message is folded, then the chunk is covered."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 
 from processors.pipeline import Pipeline
 from schemas.records import Message, Signal
 from streams.dead_letters import DeadLetterLimit, RejectShare
-from streams.flusher import Chunk, Flusher
+from streams.flusher import Chunk, Flusher, Pending
 from streams.metrics import WorkerMetrics
 from streams.watchdog import Progress
 
 BUSY_S: Final = 0.02  # folding is CPU work: after this long the event loop gets a turn
+LARGE_BYTES: Final = 64 * 1024  # folding this much takes longer than BUSY_S: a thread does it
 OVERHEAD_BYTES: Final = 300  # of a message beside its key and value, roughly
 
 
@@ -39,25 +42,38 @@ class Intake:
         folded = size_bytes = 0
         began = self._clock()
         for record in records:
-            if flusher.full or self._clock() - began > BUSY_S:
+            if flusher.full or flusher.held or self._clock() - began > BUSY_S:
                 await flusher.room()
                 began = self._clock()
-            pending = flusher.pending  # another one after each wait
-            before = pending.fold.records
-            letters = self._pipeline.run(message_of(record, topic_id), pending.fold)
-            seen = pending.fold.records - before
-            pending.letters += letters
             size = len(record.value or b"")
-            pending.size_bytes += size + len(record.key or b"") + OVERHEAD_BYTES
+            message, pending = message_of(record, topic_id), flusher.pending  # another one after each wait
+            if size < LARGE_BYTES:
+                seen, rejects = self._fold(message, pending)
+            else:
+                seen, rejects = await self._fold_aside(message, pending)
             folded, size_bytes = folded + seen, size_bytes + size
             try:
-                self._share.add(seen, len(letters))
+                self._share.add(seen, rejects)
             except DeadLetterLimit:
                 await flusher.settled()  # so that the operator who is sent to the dead letters finds some
                 raise
         self._metrics.folded(topic, self._signals[topic], messages=len(records), records=folded, size_bytes=size_bytes)
         oldest_ms = min(record.timestamp for record in records)
         flusher.covered(Chunk(signal=self._signals[topic], oldest_ms=oldest_ms, acknowledge=acknowledge))
+
+    def _fold(self, message: Message, pending: Pending) -> tuple[int, int]:
+        """Fold a message whole; returns how many records it held and how many were rejected."""
+        before = pending.fold.records
+        letters = self._pipeline.run(message, pending.fold)
+        pending.letters += letters
+        pending.size_bytes += len(message.value or b"") + len(message.key or b"") + OVERHEAD_BYTES
+        return pending.fold.records - before, len(letters)
+
+    async def _fold_aside(self, message: Message, pending: Pending) -> tuple[int, int]:
+        """The same in a thread, so that the event loop goes on: a message may hold 100,000 records."""
+        work = asyncio.get_running_loop().run_in_executor(None, partial(self._fold, message, pending))
+        self._flusher.hold(work)
+        return await asyncio.shield(work)  # cancelled or not, the message is folded whole before anyone may flush
 
 
 def message_of(record: Any, topic_id: str) -> Message:

@@ -42,6 +42,7 @@ class WorkerMetrics:
         self._lag = gauge(telemetry.LAG, registry)
         self._pending = gauge(telemetry.PENDING_CHUNKS, registry)
         self._paused = gauge(telemetry.PAUSED, registry)
+        self._gaps = counter(telemetry.GAPS, registry)
         self._put_off = counter(telemetry.HOUSEKEEPING_FAILURES, registry)
         self._lagging: set[tuple[str, int]] = set()
 
@@ -67,6 +68,9 @@ class WorkerMetrics:
 
     def durable(self, chunk: Chunk) -> None:
         self._freshness.labels(chunk.signal).observe(max(0, self._wall_ms() - chunk.oldest_ms) / 1000)
+
+    def gap(self, topic: str, reason: str) -> None:
+        self._gaps.labels(topic, reason).inc()
 
     def put_off(self) -> None:
         self._put_off.inc()

@@ -45,6 +45,14 @@ class Described:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    """What a partition holds: offsets from `start` to before `end`."""
+
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
     """A consumer group as its coordinator has it."""
 
@@ -125,11 +133,15 @@ class Broker:
         wanted = sorted(partitions)
         if not wanted:
             return {}
-        asked = [TopicPartition(topic, partition) for topic, partition in wanted]
-        committed = self.committed(group, wanted)
+        committed, logs = self.committed(group, wanted), self.logs(wanted)
+        return {key: max(0, logs[key].end - committed.get(key, logs[key].start)) for key in wanted}
+
+    def logs(self, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], Log]:
+        """The offsets that these partitions hold now."""
+        asked = [TopicPartition(topic, partition) for topic, partition in partitions]
         ends = self._offsets(asked, OffsetSpec.latest())  # type: ignore[no-untyped-call]
         starts = self._offsets(asked, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
-        return {key: max(0, ends[key] - committed.get(key, starts[key])) for key in wanted}
+        return {key: Log(start=starts[key], end=end) for key, end in ends.items()}
 
     def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The group's next offsets to read, by topic and partition; those without one are left out."""

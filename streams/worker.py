@@ -7,8 +7,10 @@ Faust's settings.
 """
 
 import asyncio
+import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any, Final
 
 import faust
@@ -16,13 +18,16 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from processors import logs
+from processors.fold import Fold
 from processors.generation import group_of
 from processors.letters import LetterProducer
 from processors.pipeline import Pipeline
 from processors.sink import Sink, live_label
-from schemas.errors import FreshetError, SinkUnavailable, StartupError
+from processors.writer import Stopped
+from schemas.dead_letters import DeadLetter
+from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
-from streams import topics
+from streams import positions, topics
 from streams.app import App, Step, make_app
 from streams.dead_letters import RejectShare
 from streams.exits import Exit, leave
@@ -34,8 +39,9 @@ from streams.watchdog import Progress, Watchdog, rounds
 
 log = structlog.get_logger()
 
-TOPICS_EVERY_S: Final = 5.0
-LEFT_OUT_ROUNDS: Final = 18  # 90 s: longer than a living leader takes to notice new partitions (60 s)
+CHECKED_EVERY_S: Final = 5.0
+AGAIN_S: Final = 1.0  # before a service that is away is asked again
+LEFT_OUT_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
 CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
@@ -56,7 +62,7 @@ class Worker:
         self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, wall_ms=lambda: time.time_ns() // 1_000_000)
         self.flusher = Flusher(
-            write=self.sink.write,
+            write=self.write,
             deliver=self.letters.deliver,
             forget=self.sink.forget,
             outcome=self,
@@ -81,11 +87,12 @@ class Worker:
             )
             self.steps[settings.kafka.runbooks_topic] = self.runbooks.take
         self.assigned_partitions: frozenset[tuple[str, int]] = frozenset()
+        self.away = ""  # why positions or topic ids cannot be checked, '' while they can
         self.metrics.watch(
             pending=lambda: self.progress.pending,
             paused={
-                "opensearch": lambda: bool(self.sink.paused),
-                "kafka": lambda: bool(self.letters.paused),
+                "opensearch": lambda: bool(self.sink.paused) or self.away.startswith("OpenSearch"),
+                "kafka": lambda: bool(self.letters.paused) or self.away.startswith("Kafka"),
                 "redis": lambda: bool(self.runbooks and self.runbooks.paused),
             },
         )
@@ -93,11 +100,30 @@ class Worker:
     @property
     def paused(self) -> bool:
         """A service is known to be away: waiting is right."""
-        return bool(self.sink.paused or self.letters.paused or (self.runbooks and self.runbooks.paused))
+        return bool(self.away or self.sink.paused or self.letters.paused or (self.runbooks and self.runbooks.paused))
 
     # -- told by the flusher ------------------------------------------------------------------------------------------
 
-    def flushed(self, seconds: float, fold: Any, letters: Sequence[Any]) -> None:
+    def write(self, fold: Fold, stop: threading.Event) -> list[DeadLetter]:
+        """Write only what is known to come from the topics whose ids it carries. Blocks.
+
+        Kafka hands out records by a topic's name. Its id does not come back, so if it is still the same after the
+        records were read, they are of that topic: a new one of the same name is never counted under the old id.
+        """
+        expected = {at.topic: topic_id for (topic_id, _), at in fold.partitions.items()}
+        while True:
+            try:
+                found = self.broker.topic_ids(expected)
+                break
+            except SinkUnavailable as error:
+                self._wait(error)
+                if stop.wait(AGAIN_S):
+                    raise Stopped(str(error)) from None
+        self.away = ""
+        self._leave_if_replaced(expected, found)
+        return self.sink.write(fold, stop)
+
+    def flushed(self, seconds: float, fold: Fold, letters: Sequence[DeadLetter]) -> None:
         self.metrics.flushed(seconds, fold, letters)
 
     def durable(self, chunk: Chunk) -> None:
@@ -107,40 +133,80 @@ class Worker:
     # -- told by the consumer -----------------------------------------------------------------------------------------
 
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
+        await self.flusher.reassigned()
+        self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
+        self.progress.acknowledged = self.progress.taken
+
+    async def settle(self, stood: Mapping[Any, int | None]) -> Mapping[Any, int]:
         try:
-            await self.flusher.reassigned()
-            self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
-            self.progress.acknowledged = self.progress.taken
-            ids = self.intake.topic_ids = await asyncio.to_thread(self._topic_ids)
-            if self.runbooks:
-                self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
-        except StartupError as error:  # aiokafka would log these two and consume on, half assigned
+            found = await asyncio.to_thread(self._settle, {(topic, p): at for (topic, p), at in stood.items()})
+        except StartupError as error:
             leave(Exit.REPLACED, "a topic is missing", reason=str(error))
-        except (FreshetError, RuntimeError) as error:
-            leave(Exit.DEFECT, "assignment failed", error)
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            self._wait(error)
+            await asyncio.sleep(AGAIN_S)
+            return {}
+        self.away = ""
+        return {place: found[place] for place in stood}
 
     def drain(self) -> None:
         self.flusher.drain()
 
-    async def ran_backwards(self, topic: str, partition: int, expected: int, got: int) -> None:
-        found = await asyncio.to_thread(self._topic_ids)
-        if found[topic] != self.intake.topic_ids[topic]:
-            leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
-        log.error("offsets ran backwards", topic=topic, partition=partition, expected=expected, got=got)
+    def _settle(self, stood: Mapping[positions.Place, int | None]) -> Mapping[positions.Place, int]:
+        """Learn the topics' ids, then where to begin. Blocks; raises what both services raise, and StartupError."""
+        ids = topics.require(self.broker, self.steps)
+        refused = any(position is not None for position in stood.values())
+        if refused:  # there may be work in hand under the ids that were known
+            self._leave_if_replaced(self.intake.topic_ids, ids)
+        settled = positions.settle(
+            stood, ids, group=self._kafka.group, broker=self.broker, index=self.sink, state=self._kafka.runbooks_topic
+        )
+        if topics.require(self.broker, self.steps) != ids:
+            raise SinkUnavailable("Kafka is replacing a topic")
+        for gap in settled.gaps:
+            self.metrics.gap(gap.topic, gap.reason)
+            log.error("records were gone before they were read", **asdict(gap))
+        if refused and any(gap.reason == positions.CUT for gap in settled.gaps):
+            leave(Exit.REPLACED, "a log was cut, it is to be read again")
+        self.intake.topic_ids = ids
+        if self.runbooks:
+            self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
+        return settled.positions
+
+    def _wait(self, error: Exception) -> None:
+        if not self.away:
+            log.warning("worker waits", reason=str(error))
+        self.away = str(error)
+
+    def _leave_if_replaced(self, known: Mapping[str, str], found: Mapping[str, str]) -> None:
+        """Offsets mean something else now. A topic that is gone may still be worked off."""
+        for topic, topic_id in known.items():
+            if found.get(topic, topic_id) != topic_id:
+                leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
 
     # -- rounds beside the event loop ---------------------------------------------------------------------------------
 
     def check_topics(self) -> None:
         """Publish the lag; leave when a topic was replaced, its offsets mean something else now."""
-        known, found = dict(self.intake.topic_ids), self.broker.topic_ids(self.steps)
-        for topic, topic_id in known.items():
-            if found.get(topic, topic_id) != topic_id:
-                leave(Exit.REPLACED, "a topic was deleted and made again", topic=topic)
+        self._leave_if_replaced(self.intake.topic_ids, self.broker.topic_ids(self.steps))
         self.metrics.lag(self.broker.lag(self._kafka.group, self.assigned_partitions))
         left_out = self.broker.left_out(self.broker.group(self._kafka.group), self.steps)
         self._left_out_rounds = self._left_out_rounds + 1 if left_out else 0
         if self._left_out_rounds >= LEFT_OUT_ROUNDS:
             leave(Exit.REPLACED, "partitions are read by nobody", partitions=left_out)
+
+    def check_generation(self) -> None:
+        """Leave when readers have been switched to another generation: a restart follows, or says why it cannot."""
+        live = self.sink.live_labels()
+        if live and self.sink.label not in live:
+            leave(Exit.SUPERSEDED, "another generation is live", ours=self.sink.label, live=sorted(live))
+
+    def farewell(self) -> None:
+        """All that was taken is acknowledged: say how far it reaches."""
+        try:
+            self.sink.publish()
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            log.warning("the last watermarks are not published", reason=str(error))
 
     def wait_for_old_self(self) -> None:
         """Let an old membership under our static id expire if its assignment leaves partitions out."""
@@ -158,22 +224,17 @@ class Worker:
         asked = [(topic, partition) for partition in self.broker.partitions(topic)]
         return {p: offset for (_, p), offset in self.broker.committed(self._kafka.group, asked).items()}
 
-    def _topic_ids(self) -> dict[str, str]:
-        for _ in range(3):
-            try:
-                return topics.require(self.broker, self.steps)
-            except SinkUnavailable as error:
-                log.warning("topic ids are not known yet", reason=str(error))
-        return topics.require(self.broker, self.steps)
 
-
-def build_app(settings: Settings, only: Collection[str] = CHOICES) -> App:
-    """The composition root. Nothing connects yet."""
-    return _app_of(settings, Worker(settings, only))
-
-
-def _app_of(settings: Settings, worker: Worker) -> App:
-    return make_app(settings, steps=worker.steps, flusher=worker.flusher, progress=worker.progress, listener=worker)
+def app_of(settings: Settings, worker: Worker) -> App:
+    """Nothing connects yet."""
+    return make_app(
+        settings,
+        steps=worker.steps,
+        flusher=worker.flusher,
+        progress=worker.progress,
+        listener=worker,
+        farewell=worker.farewell,
+    )
 
 
 def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
@@ -183,7 +244,7 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     group = group_of(settings.kafka.group, label)
     settings = settings.model_copy(update={"kafka": settings.kafka.model_copy(update={"group": group})})
     worker = Worker(settings, only, label)
-    app = _app_of(settings, worker)
+    app = app_of(settings, worker)
     if not worker.steps:
         raise StartupError("nothing to consume: FRESHET_KAFKA__INPUTS has no topic for what --only names")
     worker.broker.reach()
@@ -192,11 +253,12 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     worker.wait_for_old_self()
     if worker.runbooks:
         worker.runbooks.prepare(worker.runbook_positions())
-        rounds("runbooks", 5.0, worker.runbooks.repair, worker.metrics.put_off)
+        rounds("runbooks", 1.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
     rounds("housekeeping", 1.0, worker.sink.housekeeping, worker.metrics.put_off)
-    rounds("topics", TOPICS_EVERY_S, worker.check_topics, worker.metrics.put_off)
+    rounds("topics", CHECKED_EVERY_S, worker.check_topics, worker.metrics.put_off)
+    rounds("generation", CHECKED_EVERY_S, worker.check_generation, worker.metrics.put_off)
     watchdog = Watchdog(worker.progress, lambda: worker.paused, time.monotonic)
     rounds("watchdog", 5.0, watchdog.bark, worker.metrics.put_off)
     log.info(

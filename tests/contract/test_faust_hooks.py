@@ -10,16 +10,21 @@ from typing import Any
 
 import faust
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
 from faust.types import TP
 
+from streams.app import App
 from streams.consumer import BatchConsumer, PassThrough, bound
 
 HOOKED = (
     "_wait_next_records", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets", "_add_gap", "ack",
-    "getmany", "perform_seek", "on_partitions_revoked", "on_partitions_assigned", "wait_empty",
+    "getmany", "perform_seek", "on_partitions_revoked", "on_partitions_assigned", "wait_empty", "_commit",
+    "seek_wait",
 )  # fmt: skip
+CALLED = ("_wait_next_records", "perform_seek", "_commit", "seek_wait")
 ATTRIBUTES = (
     "_acked", "_acked_index", "_committed_offset", "_read_offset", "_buffered_partitions", "callback", "flow_active",
 )  # fmt: skip
@@ -28,6 +33,7 @@ ATTRIBUTES = (
 class Listener:
     def __init__(self) -> None:
         self.told: list[Any] = []
+        self.positions: dict[TP, int] = {}
 
     async def assigned(self, partitions: Any) -> None:
         self.told.append(("assigned", partitions))
@@ -35,8 +41,9 @@ class Listener:
     def drain(self) -> None:
         self.told.append("drain")
 
-    async def ran_backwards(self, *told: Any) -> None:
-        self.told.append(told)
+    async def settle(self, stood: Any) -> Any:
+        self.told.append(("settle", stood))
+        return self.positions
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def test_version_and_cython_are_those_that_were_measured() -> None:
 @pytest.mark.parametrize("name", HOOKED)
 def test_hooked_methods_exist(name: str) -> None:
     assert hasattr(BaseConsumer, name)
-    assert name in vars(BatchConsumer) or name in ("_wait_next_records", "perform_seek")
+    assert name in vars(BatchConsumer) or name in CALLED
     theirs = inspect.signature(getattr(KafkaConsumer, name)).parameters
     ours = inspect.signature(getattr(BatchConsumer, name)).parameters
     assert list(ours) == list(theirs)
@@ -124,19 +131,126 @@ async def test_a_failed_commit_is_tried_again(consumer: BatchConsumer, monkeypat
     assert consumer._filter_committable_offsets([tp]) == {}  # what is committed is not committed again
 
 
-async def test_offsets_that_run_backwards_are_told_and_read(consumer: BatchConsumer) -> None:
+async def test_offsets_that_run_backwards_are_a_defect(consumer: BatchConsumer) -> None:
     tp = TP("t", 0)
-    consumer._read_offset[tp] = consumer._committed_offset[tp] = 500
+    consumer._read_offset[tp] = 500
+    with pytest.raises(RuntimeError, match="ran backwards from 500 to 0"):  # Faust would drop them without a word
+        await chunks(consumer, {tp: records(0, 1)})
+
+
+class Moves:
+    """What the consumer asks of its thread: commits and seeks."""
+
+    def __init__(self, consumer: Any) -> None:
+        self.commits, self.seeks, self.committed = list[Any](), list[Any](), True
+        consumer._commit, consumer.seek_wait = self.commit, self.seek
+
+    async def commit(self, offsets: dict[TP, int]) -> bool:
+        self.commits.append(offsets)
+        return self.committed
+
+    async def seek(self, offsets: dict[TP, int]) -> None:
+        self.seeks.append(offsets)
+
+
+async def assign(consumer: Any, *partitions: TP) -> None:
+    async def nothing(*_: Any) -> None: ...
+
+    consumer._on_partitions_assigned = nothing
+    consumer.app.on_rebalance_return = lambda: None
+    await consumer.on_partitions_assigned(set(partitions), 1)
+
+
+async def test_nothing_is_read_before_it_is_settled_where_to_begin(consumer: BatchConsumer) -> None:
+    tp, moves = TP("t", 0), Moves(consumer)
+    await assign(consumer, tp)
+    assert await chunks(consumer, {tp: records(7)}) == []  # the services that know are away
+    consumer.listener.positions = {tp: 3}
+    moves.committed = False
+    assert await chunks(consumer, {tp: records(7)}) == []  # a rebalance has begun
+    assert moves.seeks == []
+    moves.committed = True
+    assert [m.offset for m in await chunks(consumer, {tp: records(3, 4)})] == [4]
+    assert (moves.commits, moves.seeks) == ([{tp: 3}] * 2, [{tp: 3}])  # committed first: it may be another topic's
+    assert [m.offset for m in await chunks(consumer, {tp: records(5)})] == [5]  # settled once
+    assert consumer.listener.told == [("assigned", {tp}), *[("settle", {tp: None})] * 3]
+
+
+async def test_a_lower_position_than_the_group_had_is_committed_again(consumer: BatchConsumer) -> None:
+    tp = TP("t", 0)
+    Moves(consumer)
+    consumer.listener.positions = {tp: 0}
+    await assign(consumer, tp)
+    consumer._committed_offset[tp] = consumer._read_offset[tp] = 5_000  # of the earlier topic, read by Faust's own seek
     (message,) = await chunks(consumer, {tp: records(0, 1)})
-    assert consumer.listener.told == [("t", 0, 500, 0)]
     consumer.ack(message)
     assert consumer._filter_committable_offsets([tp]) == {tp: 2}
+
+
+async def test_an_assignment_that_comes_while_settling_settles_anew(consumer: BatchConsumer) -> None:
+    tp, moves = TP("t", 0), Moves(consumer)
+    consumer.listener.positions = {tp: 3}
+    await assign(consumer, tp)
+    settle = consumer.listener.settle
+
+    async def interrupted(stood: Any) -> Any:
+        consumer.listener.settle = settle
+        await assign(consumer, tp)
+        return {tp: 99}
+
+    consumer.listener.settle = interrupted
+    assert await chunks(consumer, {tp: records(99)}) == []
+    assert (moves.commits, moves.seeks) == ([], [])
+    assert [m.offset for m in await chunks(consumer, {tp: records(3)})] == [3]
+
+
+async def test_what_was_fetched_before_an_assignment_is_dropped(consumer: BatchConsumer) -> None:
+    tp = TP("t", 0)
+
+    async def fetched(_: float) -> Any:
+        await assign(consumer, tp)
+        return {tp: records(7)}, {tp}
+
+    consumer._wait_next_records = fetched
+    assert [message async for message in consumer.getmany(1.0)] == []
+
+
+async def test_a_position_out_of_range_is_settled_but_not_committed(consumer: BatchConsumer) -> None:
+    tp, moves = TP("t", 0), Moves(consumer)
+    consumer.listener.positions = {tp: 600}
+    (before,) = await chunks(consumer, {tp: records(499)})
+
+    async def refused(_: float) -> Any:
+        raise OffsetOutOfRangeError({TopicPartition("t", 0): 500})
+
+    consumer._wait_next_records = refused
+    assert [message async for message in consumer.getmany(1.0)] == []
+    (after,) = await chunks(consumer, {tp: records(600)})
+    assert consumer.listener.told == [("settle", {tp: 500})]
+    assert (moves.commits, moves.seeks) == ([], [{tp: 600}])  # what was read before is not durable yet
+    consumer.ack(after)
+    assert consumer._filter_committable_offsets([tp]) == {}
+    consumer.ack(before)
+    assert consumer._filter_committable_offsets([tp]) == {tp: 601}
+
+
+async def test_no_position_at_all_is_settled(consumer: BatchConsumer) -> None:
+    async def refused(_: float) -> Any:
+        raise NoOffsetForPartitionError(TopicPartition("t", 0))
+
+    consumer._wait_next_records = refused
+    assert [message async for message in consumer.getmany(1.0)] == []
+    assert consumer._unsettled == {TP("t", 0): None}
 
 
 async def test_waiting_for_empty_asks_for_a_flush(consumer: BatchConsumer) -> None:
     consumer._commit = None  # nothing is pending, nothing is committed
     await consumer.wait_empty()
     assert consumer.listener.told == ["drain"]
+
+
+def test_hooked_methods_of_the_application_exist() -> None:
+    assert {"_crash", "_create_directories", "on_start", "on_stop"} <= set(dir(faust.App)) & set(vars(App))
 
 
 def test_pass_through_leaves_bytes_alone() -> None:

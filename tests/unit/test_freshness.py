@@ -28,12 +28,23 @@ def partition(offset: int, number: int = 0, topic: str = "logs") -> Mapping[str,
     return {"level": "partition", "topic": topic, "partition": number, "offset": offset, "newest_ms": ms(1)}
 
 
+def gap(start: int, end: int, *, age_s: float = 60, reason: str = "retention", number: int = 2) -> Mapping[str, Any]:
+    return {
+        "level": "gap", "topic": "logs", "partition": number, "from_offset": start, "offset": end, "reason": reason,
+        "searchable_ms": ms(age_s),
+    }  # fmt: skip
+
+
 def seen(*marks: Mapping[str, Any], **more: Any) -> Freshness:
     given: dict[str, Any] = {"ends": {}, "dead_letters": 0, "steady": {"logs"}}
     return freshness(marks, now=NOW, **(given | more))
 
 
-PLAN = Plan(question="?", span=Span(start=NOW, end=NOW), namespaces=("shop",))
+LONG_AGO = NOW - timedelta(days=2)
+
+
+def about(start: datetime, *namespaces: str) -> Plan:
+    return Plan(question="?", span=Span(start=start, end=NOW), namespaces=namespaces)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +85,42 @@ def test_lag_is_what_lies_behind_the_mark(end: int | None, lag: int | None) -> N
     assert seen(source(2), partition(10), ends=ends).partitions[0].lag == lag
 
 
+RETENTION = "1,234 records of logs partition 2 were removed by retention before they were read"
+CUT = "up to 3 records of logs partition 2 may be missing: Kafka lost some and gave their offsets to others"
+RECREATED = "logs was deleted and made again; what was left of the old one was never read"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "more", "missing"),
+    [
+        ([gap(100, 1_334)], {}, (RETENTION,)),
+        ([gap(7, 10, reason="cut")], {}, (CUT,)),
+        ([gap(9, -1, reason="recreated", number=n) for n in range(3)], {}, (RECREATED,)),  # said once
+        ([gap(100, 1_334, age_s=90_000)], {}, ()),  # of another day
+        ([gap(100, 1_334, age_s=90_000)], {"plan": about(LONG_AGO)}, (RETENTION,)),
+        ([gap(100, 1_334)], {"plan": about(NOW)}, ()),  # what is asked about came later
+    ],
+)  # fmt: skip
+def test_gaps_are_said(gaps: list[Mapping[str, Any]], more: dict[str, Any], missing: tuple[str, ...]) -> None:
+    assert seen(source(2), *gaps, **more).missing == missing
+
+
+def test_many_gaps_are_counted() -> None:
+    told = seen(source(2), *(gap(0, n + 1) for n in range(7)))
+    assert len(told.missing) == 6
+    assert told.missing[-1] == "2 more gaps are known"
+
+
+def test_a_topic_made_again_shows_its_present_watermark() -> None:
+    old, new = {**partition(5_000), "searchable_ms": 1}, {**partition(10), "searchable_ms": 2}
+    for marks in ([old, new], [new, old]):
+        assert [p.offset for p in seen(source(2), *marks).partitions] == [10]
+
+
 def test_a_named_namespace_narrows_the_sources_and_keeps_nodes() -> None:
-    told = seen(source(2), source(3, "kubelet", namespace=""), source(900, "x", namespace="other"), plan=PLAN)
+    told = seen(
+        source(2), source(3, "kubelet", namespace=""), source(900, "x", namespace="other"), plan=about(NOW, "shop")
+    )
     assert {s.namespace for s in told.sources} == {"shop", ""}
     assert told.missing == ()
 

@@ -47,7 +47,7 @@ def test_a_missing_client_certificate_is_one_line(tmp_path: Path) -> None:
 
 
 def made(settings: Settings) -> Any:
-    return make_app(settings, steps={"logs": None}, flusher=None, progress=Progress(), listener=None)  # type: ignore[arg-type, dict-item]
+    return make_app(settings, steps={"logs": None}, flusher=None, progress=Progress(), listener=None, farewell=None)  # type: ignore[arg-type, dict-item]
 
 
 async def test_settings_that_keep_data_safe() -> None:

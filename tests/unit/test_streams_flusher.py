@@ -177,3 +177,24 @@ async def test_reassignment_drops_what_is_not_written_and_forgets() -> None:
 
     await run(flusher, scenario)
     assert stores.happened == ["forgot", "wrote 1", "acked new"]
+
+
+async def test_a_fold_that_a_thread_works_on_is_neither_flushed_nor_shared() -> None:
+    stores = Stores()
+    flusher = flusher_of(stores)
+    work = asyncio.get_running_loop().create_future()
+
+    async def scenario() -> None:
+        fold(flusher)
+        flusher.hold(work)
+        flusher.drain()
+        waiting = asyncio.create_task(flusher.room())
+        await asyncio.sleep(0.02)
+        assert (stores.happened, waiting.done()) == ([], False)
+        fold(flusher)
+        work.set_result(None)
+        await asyncio.wait_for(waiting, 5)
+        await until(lambda: bool(stores.happened))
+
+    await run(flusher, scenario)
+    assert stores.happened == ["wrote 2"]

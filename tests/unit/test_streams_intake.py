@@ -13,11 +13,11 @@ from prometheus_client import CollectorRegistry
 from processors.fold import Fold
 from processors.pipeline import Pipeline
 from schemas.dead_letters import DeadLetter
-from schemas.records import Signal
+from schemas.records import Message, Signal
 from schemas.settings import Settings
 from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.flusher import Chunk, Flusher
-from streams.intake import Intake, message_of
+from streams.intake import LARGE_BYTES, Intake, message_of
 from streams.metrics import WorkerMetrics
 from streams.watchdog import Progress
 
@@ -114,6 +114,56 @@ async def test_too_many_rejects_stop_the_worker_before_the_chunk_is_acknowledged
         await world.take([record(offset, None) for offset in range(1500)])
     assert world.acknowledged == []
     assert {letter.message.offset for letter in world.letters} == set(range(1000))  # for the operator to look at
+
+
+async def test_a_large_message_is_folded_whole_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, where = World(), list[tuple[bool, int]]()
+    run = world.intake._pipeline.run
+
+    def slow(message: Message, fold: Fold) -> list[DeadLetter]:
+        here = threading.current_thread() is threading.main_thread()
+        if not here:
+            time.sleep(0.05)  # the flusher is idle and would like to have this fold
+        letters = run(message, fold)
+        where.append((here, message.offset))
+        return letters
+
+    monkeypatch.setattr(world.intake, "_pipeline", SimpleNamespace(run=slow))
+    lines = LARGE_BYTES // 2
+    values = [b"small", b"x\n" * lines, b"x\n" * lines + b"\xff", b"small"]
+    await world.take([record(offset, value) for offset, value in enumerate(values)])
+    assert where == [(True, 0), (False, 1), (False, 2), (True, 3)]
+    assert sum(fold.records for fold in world.folds) == 2 + lines + 1
+    assert [letter.message.offset for letter in world.letters] == [2]
+    assert world.acknowledged == ["chunk"]
+
+
+async def test_a_message_that_is_being_folded_when_its_agent_is_cancelled_stays_whole() -> None:
+    world, going = World(), threading.Event()
+    folds = list[Fold]()
+
+    def run(message: Message, fold: Fold) -> list[DeadLetter]:
+        fold.messages.append(message)  # half of it
+        going.wait(5)
+        fold.records += 1
+        return []
+
+    world.intake._pipeline = SimpleNamespace(run=run)  # type: ignore[assignment]
+    world.flusher.write = lambda fold, _: folds.append(fold) or []  # type: ignore[func-returns-value]
+    world.flusher.drain()
+    flushing = asyncio.create_task(world.flusher.run())
+    taking = asyncio.create_task(world.intake.take("logs", [record(0, b"x" * LARGE_BYTES)], None))  # type: ignore[arg-type]
+    await asyncio.sleep(0.02)
+    taking.cancel()
+    await asyncio.sleep(0.02)
+    assert folds == []
+    going.set()
+    async with asyncio.timeout(5):
+        while not folds:
+            await asyncio.sleep(0.002)
+    flushing.cancel()
+    await asyncio.gather(flushing, taking, return_exceptions=True)
+    assert [fold.records for fold in folds] == [1]
 
 
 def test_no_timestamp_is_the_epoch() -> None:

@@ -42,6 +42,25 @@ def test_the_time_of_a_pause_does_not_count() -> None:
         assert dog.check() == ""
 
 
+def test_a_stuck_flush_is_noticed_after_a_pause_that_came_and_went() -> None:
+    now, paused = 0.0, False
+    dog = Watchdog(progress := Progress(taken=1), lambda: paused, lambda: now, limit_s=120)
+    barked = []
+    for second in range(0, 600, 5):
+        now, paused, progress.beats = float(second), 60 <= second < 200, second
+        if dog.check():
+            barked.append(second)
+    assert barked[0] == 195 + 125  # counted from the last moment at which waiting was right
+
+
+def test_a_blocked_event_loop_is_noticed_in_a_pause_too() -> None:
+    now = 0.0
+    dog = Watchdog(Progress(taken=1), lambda: True, lambda: now, limit_s=120)
+    dog.check()
+    now = 121.0
+    assert "event loop" in dog.check()
+
+
 def test_rounds_put_off_what_is_away_and_leave_on_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
     left, put_off, ended = [], [], threading.Event()
     answers = iter([SinkUnavailable("away"), None, ValueError("defect")])
