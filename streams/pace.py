@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from schemas.settings import Kafka
 from streams.replay_range import Place
 from streams.topics import Broker
 
@@ -52,8 +51,3 @@ def live_lag(broker: Broker, group: str, places: list[Place]) -> int:
     Blocks; raises SinkUnavailable.
     """
     return sum(broker.lag(group, places).values()) if broker.group(group).assigned else 0
-
-
-def committed(broker: Broker, kafka: Kafka, group: str) -> dict[Place, int]:
-    places = [Place(i.topic, p) for i in kafka.declared_inputs() for p in broker.partitions(i.topic)]
-    return {Place(*place): offset for place, offset in broker.committed(group, places).items()}

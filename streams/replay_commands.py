@@ -7,10 +7,11 @@ from typing import Annotated, Any, Final
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from typer.core import TyperGroup
 
 from schemas.settings import Settings
-from streams import replay_run
+from streams import replay_run, shadow_run, switch
 from streams.replay_range import bound
 
 DEFAULT: Final = "run"
@@ -98,6 +99,52 @@ def run(
         max_live_lag=max_live_lag,
         dry_run=dry_run,
     )
-    report, code = replay_run.run(Settings.load(), options, notes)
+    report, code = (shadow_run if shadow else replay_run).run(Settings.load(), options, notes)
     typer.echo(json.dumps(report.as_json()) if as_json else "\n".join(report.lines()))
     raise typer.Exit(code)
+
+
+@app.command()
+def promote(
+    name: Annotated[str, typer.Argument(help="A shadow, or a label that was live before.")],
+    force: Annotated[bool, typer.Option("--force", help="Although it is behind: what it lacks comes later.")] = False,
+) -> None:
+    """Make a shadow the live generation, in one step for readers.
+
+    Refused while it is behind the live group. All aliases switch in one call; workers of the old label notice and
+    leave, workers with the new settings go on from the shadow's own positions, so nothing is lost. Run again after a
+    crash, it completes. The old generation stays and may be promoted again: with --force if it is behind; its workers
+    then read on from where they were.
+    """
+    settings = Settings.load()
+    label = switch.promote(settings, name, force=force, say=lambda text: notes.print(text, markup=False))
+    typer.echo(f"{label} is live: start workers with its settings; the old ones leave by themselves")
+
+
+@app.command()
+def discard(name: Annotated[str, typer.Argument(help="A shadow, or a label that is not live any more.")]) -> None:
+    """Remove the indices, the templates and the consumer group of a label; never the live one."""
+    label = switch.discard(Settings.load(), name)
+    typer.echo(f"{label} is gone")
+
+
+@app.command("list")
+def list_labels(as_json: AsJson = False) -> None:
+    """Show every generation and shadow: which is live, what it holds, how far it has read."""
+    rows = switch.overview(Settings.load())
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table("label", "", "documents", "MB", "without vector", "behind live", "group", "differs in", box=None)
+    for row in rows:
+        table.add_row(
+            row["label"],
+            "live" if row["live"] else "",
+            f"{row['documents']:,}",
+            f"{row['size_bytes'] / 1e6:.1f}",
+            f"{row['without_vectors']:,}",
+            f"{row['behind']:,}",
+            row["group"],
+            ", ".join(row["differs"]),
+        )
+    Console(highlight=False).print(table)

@@ -3,7 +3,8 @@
 import signal
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -29,7 +30,7 @@ from streams.replay_range import Bound, Measured, Place, Plan, Stretch, plan
 from streams.replay_reader import Reader, remove_group
 from streams.watchdog import rounds
 
-PUBLISH_EVERY_S: Final = 2.0
+HOUSE_EVERY_S: Final = 1.0
 LAG_EVERY_S: Final = 1.0
 
 
@@ -77,34 +78,51 @@ class Report:
 
 
 def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, int]:
-    """Blocks to the end. Raises StartupError with one line for the operator."""
-    logs.configure("WARNING")
-    broker = topics.Broker(settings.kafka)
-    broker.reach()
-    names = chosen(settings, options)
-    ids = topics.require(broker, [*names, settings.kafka.dead_letters_topic])
+    """Into the live generation. Blocks to the end. Raises StartupError with one line for the operator."""
+    broker, names, ids = reach(settings, options)
     label = live_label(settings)
     live_group = group_of(settings.kafka.group, label)
     group = f"{settings.kafka.group}.replay.{digest(label, *sorted(names), options.identity)[:8]}"
     places = [Place(name, partition) for name in names for partition in broker.partitions(name)]
-    reader = Reader(settings.kafka, group)
-    try:
-        resumed = resumable(reader, places, ids)
-        if resumed:
-            made = Plan(stretches=tuple(resumed[0].values()), notes=("goes on where it was interrupted",))
+    with closing(Reader(settings.kafka, group)) as reader:
+        saved = {p: each for p, each in reader.saved(places).items() if each.stretch}
+        resumes = bool(saved) and all(each.stretch.topic_id == ids[p.topic] for p, each in saved.items())  # type: ignore[union-attr]
+        if resumes:
+            stretches = {place: each.stretch for place, each in saved.items() if each.stretch}
+            made = Plan(stretches=tuple(stretches.values()), notes=("it goes on where it was interrupted",))
         else:
-            made = plan(
-                measure(reader, broker, places, ids, options, live_group), options.since, options.until, follow=False
-            )
+            measured = measure(reader, broker, places, ids, options, live_group)
+            made = plan(measured, options.since, options.until, follow=False)
+            stretches = {stretch.place: stretch for stretch in made.stretches}
         report = Report(label=label, group=group, state="planned", stretches=made.stretches, notes=list(made.notes))
         if options.dry_run or not made.messages:
             report.figures["messages"] = made.messages
             return report, 0
-        stretches = {stretch.place: stretch for stretch in made.stretches}
-        positions = resumed[1] if resumed else {place: stretch.start for place, stretch in stretches.items()}
-        return _live(settings, options, report, reader, broker, (live_group, places), stretches, positions, notes, ids)
-    finally:
-        reader.close()
+        for note in report.notes:
+            notes.print(note, markup=False)
+        positions = {p: saved[p].position if resumes else stretch.start for p, stretch in stretches.items()}
+        sink = Sink.from_settings(settings, label=label)
+        sink.prepare()
+        drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
+        code = drive.run(
+            stretches, positions, ids, notes, house=sink.publish, live=lambda: live_lag(broker, live_group, places)
+        )
+        if code == 0:
+            sink.publish()
+            remove_group(settings.kafka, group)
+            report.state = "done"
+        elif code == Exit.UNFINISHED:
+            report.notes.append("the same command goes on from here")
+        return report, code
+
+
+def reach(settings: Settings, options: Options) -> tuple[topics.Broker, list[str], dict[str, str]]:
+    """The broker, the topics to read and the ids of all topics that are needed. Raises StartupError."""
+    logs.configure("WARNING")
+    broker = topics.Broker(settings.kafka)
+    broker.reach()
+    names = chosen(settings, options)
+    return broker, names, topics.require(broker, [*names, settings.kafka.dead_letters_topic])
 
 
 def chosen(settings: Settings, options: Options) -> list[str]:
@@ -144,80 +162,87 @@ def measure(
     }
 
 
-def resumable(
-    reader: Reader, places: list[Place], ids: Mapping[str, str]
-) -> tuple[dict[Place, Stretch], dict[Place, int]] | None:
-    """The stretches and positions of the same command when it was interrupted; None: it starts anew."""
-    saved = reader.saved(places)
-    stretches = {place: each.stretch for place, each in saved.items() if each.stretch}
-    if not stretches or any(stretch.topic_id != ids[place.topic] for place, stretch in stretches.items()):
-        return None
-    return stretches, {place: saved[place].position for place in stretches}
+@dataclass(kw_only=True)
+class Drive:
+    """What both kinds of replay have around their loop: housekeeping, pace, progress, signals, figures."""
 
+    settings: Settings
+    options: Options
+    report: Report
+    reader: Reader
+    broker: topics.Broker
+    sink: Sink
+    stop: threading.Event = field(default_factory=lambda: stopped_by_signals())
+    flushed: bool = field(default=False, init=False)  # told to stop, and all that was read is durable and committed
 
-def _live(
-    settings: Settings,
-    options: Options,
-    report: Report,
-    reader: Reader,
-    broker: topics.Broker,
-    live: tuple[str, list[Place]],
-    stretches: dict[Place, Stretch],
-    positions: dict[Place, int],
-    notes: Console,
-    ids: Mapping[str, str],
-) -> tuple[Report, int]:
-    sink = Sink.from_settings(settings, label=report.label)
-    sink.prepare()
-    letters = LetterProducer(settings.kafka, "replay", generation=report.label)
-    pace = Pace(clock=time.monotonic, rate=options.rate, max_live_lag=options.max_live_lag)
-    stop = stopped_by_signals()
-    began = time.monotonic()
-    with Meter(notes, sum(s.messages for s in stretches.values()), time.monotonic) as meter:
-        replay = Replay(
-            reader=reader,
-            pipeline=Pipeline.from_settings(settings),
-            sink=sink,
-            letters=KnownLetters(settings.kafka, report.label),
-            deliver=letters.deliver,
-            share=RejectShare(settings.worker.dead_letter_limit),
-            pace=pace,
-            stretches=stretches,
-            positions=positions,
-            topic_ids=ids,
-            stop=stop,
-            tick=lambda r: meter.show(r.left, r.totals.records, waiting(sink, letters, pace)),
-        )
-        ends = [
-            rounds("publish", PUBLISH_EVERY_S, sink.publish, lambda: None),
-            rounds("lag", LAG_EVERY_S, lambda: pace.live_is_behind(live_lag(broker, *live)), lambda: None),
-        ]
-        try:
-            finished = replay.run()
-        except Stopped:
-            finished = False
-        except DeadLetterLimit as limit:
-            report.notes.append(f"{limit}: check the inputs' formats; what was read is written, the rest is not")
-            report.state = "interrupted"
-            return report, int(Exit.REJECTS)
-        finally:
+    def run(
+        self,
+        stretches: dict[Place, Stretch],
+        positions: dict[Place, int],
+        ids: dict[str, str],
+        notes: Console,
+        *,
+        house: Callable[[], None],
+        live: Callable[[], int],
+        tick: Callable[[Replay], None] = lambda _: None,
+    ) -> int:
+        """The exit code; the report is filled. `house` and `live` (its lag) are called in threads, now and then."""
+        settings, options, report = self.settings, self.options, self.report
+        letters = LetterProducer(settings.kafka, "replay", generation=report.label)
+        pace = Pace(clock=time.monotonic, rate=options.rate, max_live_lag=options.max_live_lag)
+        began = time.monotonic()
+        total = sum(stretch.messages for stretch in stretches.values())
+        with Meter(notes, total, time.monotonic) as meter:
+
+            def each_round(replay: Replay) -> None:
+                meter.show(replay.left, replay.totals.records, waiting(self.sink, letters, pace))
+                tick(replay)
+
+            replay = Replay(
+                reader=self.reader,
+                pipeline=Pipeline.from_settings(settings),
+                sink=self.sink,
+                letters=KnownLetters(settings.kafka, report.label),
+                deliver=letters.deliver,
+                share=RejectShare(settings.worker.dead_letter_limit),
+                pace=pace,
+                stretches=stretches,
+                positions=positions,
+                topic_ids=ids,
+                stop=self.stop,
+                tick=each_round,
+            )
+            ends = [
+                rounds("housekeeping", HOUSE_EVERY_S, house, lambda: None),
+                rounds("lag", LAG_EVERY_S, lambda: pace.live_is_behind(live()), lambda: None),
+            ]
+            code = self._go(replay)
             for end in ends:
                 end.set()
-    totals = replay.totals
-    report.figures |= {
-        "messages": totals.messages,
-        "records": totals.records,
-        "new_dead_letters": totals.letters,
-        "seconds": round(time.monotonic() - began, 1),
-    }
-    if not finished:
+        report.figures |= {
+            "messages": replay.totals.messages,
+            "records": replay.totals.records,
+            "new_dead_letters": replay.totals.letters,
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        if replay.totals.lost:
+            report.notes.append(f"retention took {replay.totals.lost:,} messages before they could be read")
+        return code
+
+    def _go(self, replay: Replay) -> int:
+        report = self.report
+        try:
+            if replay.run():
+                return 0
+            self.flushed = True
+        except Stopped as stopped:
+            report.notes.append(f"a store was away when it was told to stop ({stopped})")
+        except DeadLetterLimit as limit:
+            report.notes.append(f"{limit}: check the formats of the inputs; nothing after them was acknowledged")
+            report.state = "interrupted"
+            return int(Exit.REJECTS)
         report.state = "interrupted"
-        report.notes.append("interrupted: the same command goes on from here")
-        return report, int(Exit.UNFINISHED)
-    sink.publish()
-    remove_group(settings.kafka, reader.group)
-    report.state = "done"
-    return report, 0
+        return int(Exit.UNFINISHED)
 
 
 def waiting(sink: Sink, letters: LetterProducer, pace: Pace) -> str:
