@@ -1,0 +1,184 @@
+"""History into the index: fold, join the parts of each document, write, then letters and vectors.
+
+    messages -> parts of changes -> (shuffle by document) -> documents, patterns before occurrences
+                                                          -> tallies, without the records of refused documents
+             -> dead letters that are not there yet       -> Kafka, or a folder
+             -> distinct texts without a vector           -> vectors
+
+Every step may be repeated: documents merge, letters are compared by coordinates, vectors are looked for first.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as f
+from rich.console import Console
+
+from cag.topic import describe
+from processors.sink import open_index
+from schemas.documents import Target
+from schemas.errors import SinkMisconfigured, StartupError
+from schemas.settings import Settings
+from spark_jobs import partials, ranges, writing
+from spark_jobs.folding import Folding, Refusal
+from spark_jobs.kafka_source import Range, read_kafka
+from spark_jobs.partials import LETTER, SEEN
+from spark_jobs.session import one_line, progress
+
+TEXTS_PER_MODEL: Final = 2_000  # for so many a second process with a model of its own is worth its start
+
+
+@dataclass(slots=True, kw_only=True)
+class Report:
+    """What was done, or would be."""
+
+    messages: int = 0
+    records: int = 0
+    documents: int = 0
+    refused: dict[Target, str] = field(default_factory=dict)
+    letters: int = 0
+    letters_sent: int = 0  # those that were not in the topic yet
+    patterns: int = 0  # that were given a vector
+    texts: int = 0  # that the model was asked for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class History:
+    """One run over `messages` (see `messages.py`) into `label`."""
+
+    spark: SparkSession
+    settings: Settings
+    label: str
+    messages: DataFrame
+    folding: Folding
+    out: Console
+
+    def run(self, *, rejects: str = "", embed: bool = True) -> Report:
+        """Raises StartupError, SinkUnavailable, SinkMisconfigured; whatever it raises, starting again is safe."""
+        report, parts, again = Report(), self.fold(self.folding), None
+        try:
+            self._seen(report, parts)
+            letters = parts.filter(f.col("kind") == LETTER)
+            documents = parts.filter(~f.col("kind").isin("tallies", LETTER, SEEN))
+            tallies = parts.filter(f.col("kind") == "tallies")
+            self._write("documents", documents, report)
+            if report.refused:
+                again = self.fold(replace(self.folding, refused=self._refusals(report)))
+                tallies = again.filter(f.col("kind") == "tallies")
+                letters = letters.union(again.filter(f.col("kind") == LETTER))
+            known = len(report.refused)
+            self._write("tallies", tallies, report)
+            if len(report.refused) > known:
+                raise SinkMisconfigured(f"OpenSearch refuses tallies: {list(report.refused.values())[-1]}")
+            self._letters(letters, rejects, report)
+            if embed:
+                self._embed(parts.filter(f.col("kind") == "patterns"), report)
+        finally:
+            parts.unpersist()
+            if again:
+                again.unpersist()
+        return report
+
+    def count(self) -> Report:
+        """What `run` would write, without writing."""
+        report, parts = Report(), self.fold(self.folding)
+        try:
+            self._seen(report, parts)
+            kinds = parts.filter(~f.col("kind").isin(LETTER, SEEN)).select("kind", "day", "id").distinct()
+            with progress(self.spark, "counting documents", self.out), one_line():
+                report.documents = kinds.count()
+        finally:
+            parts.unpersist()
+        return report
+
+    def fold(self, folding: Folding) -> DataFrame:
+        """Parts of changes, computed once and kept: writing asks for them several times."""
+        parts = self.messages.mapInArrow(folding.run, partials.SPARK_SCHEMA)
+        return parts.persist(StorageLevel.MEMORY_AND_DISK)
+
+    def joined(self, parts: DataFrame) -> DataFrame:
+        """All parts of a document side by side, a pattern before its occurrences."""
+        number = self.spark.sparkContext.defaultParallelism * 2
+        shuffled = parts.repartition(number, "home")
+        return shuffled.sortWithinPartitions("home", f.desc("kind"), "day", "id")
+
+    def _seen(self, report: Report, parts: DataFrame) -> None:
+        with progress(self.spark, "reading and folding", self.out), one_line():
+            for (body,) in parts.filter(f.col("kind") == SEEN).select("body").collect():
+                seen = orjson.loads(bytes(body))
+                report.messages += seen["messages"]
+                report.records += seen["records"]
+                report.letters += seen["letters"]
+
+    def _write(self, what: str, parts: DataFrame, report: Report) -> None:
+        task = writing.Writing(settings=self.settings, label=self.label)
+        with progress(self.spark, f"writing {what}", self.out), one_line():
+            for row in self.joined(parts).mapInArrow(task.run, writing.WRITTEN_SCHEMA).collect():
+                report.documents += row.documents
+                if row.reason:
+                    report.refused[Target(row.kind, row.day, row.id)] = row.reason
+
+    def _refusals(self, report: Report) -> dict[Target, Refusal]:
+        index, targets = open_index(self.settings, self.label), list(report.refused)
+        stored: dict[Target, Any] = {}
+        for start in range(0, len(targets), 1_000):
+            stored |= index.slices(targets[start : start + 1_000])
+        return {t: Refusal(reason=why, slices=stored.get(t, {})) for t, why in report.refused.items()}
+
+    def _letters(self, letters: DataFrame, folder: str, report: Report) -> None:
+        if not report.letters and not report.refused:
+            return
+        if folder:
+            with progress(self.spark, f"writing rejects to {folder}", self.out), one_line():
+                letters.mapInArrow(writing.rejects, writing.REJECT_SCHEMA).write.parquet(folder)
+                report.letters = report.letters_sent = self.spark.read.parquet(folder).count()
+            return
+        with progress(self.spark, "sending dead letters", self.out), one_line():
+            letters = letters.dropDuplicates(["id"]).persist(StorageLevel.MEMORY_AND_DISK)
+            report.letters = letters.count()
+            new = letters.join(self._there(), "id", "left_anti").select(*partials.ARROW_SCHEMA.names)
+            task = writing.Sending(settings=self.settings, label=self.label)
+            sent = new.coalesce(self.spark.sparkContext.defaultParallelism)
+            report.letters_sent = _total(sent.mapInArrow(task.run, writing.NUMBER_SCHEMA)).get("letters", 0)
+            letters.unpersist()
+
+    def _there(self) -> DataFrame:
+        """The coordinates of the letters that the topic holds already."""
+        kafka = self.settings.kafka
+        held = ranges.hold(kafka, [kafka.dead_letters_topic], None, None, "")
+        wanted = [Range(h.topic, h.topic_id, h.partition, h.low, h.high) for h in held]
+        tasks = ranges.tasks(wanted, self.spark.sparkContext.defaultParallelism)
+        return read_kafka(self.spark, kafka, tasks).mapInArrow(writing.letter_ids, writing.ID_SCHEMA).distinct()
+
+    def _embed(self, patterns: DataFrame, report: Report) -> None:
+        index = open_index(self.settings, self.label)
+        index.request("POST", f"/{index.names.pattern('patterns')}/_refresh?ignore_unavailable=true")
+        with progress(self.spark, "embedding", self.out), one_line():
+            rows = patterns.mapInArrow(writing.texts, "text string, id string").distinct().persist()
+            number = -(-rows.select("text").distinct().count() // TEXTS_PER_MODEL)
+            if number:
+                number = min(number, self.spark.sparkContext.defaultParallelism)
+                task = writing.Embedding(settings=self.settings, label=self.label)
+                # All rows of a text in one partition, side by side: the model sees each text once.
+                sorted_rows = rows.repartition(number, "text").sortWithinPartitions("text")
+                given = _total(sorted_rows.mapInArrow(task.run, writing.NUMBER_SCHEMA))
+                report.patterns, report.texts = given.get("patterns", 0), given.get("texts", 0)
+            rows.unpersist()
+
+
+def _total(rows: DataFrame) -> dict[str, int]:
+    summed = rows.groupBy("name").agg(f.sum("number").alias("number"))
+    return {row["name"]: row["number"] for row in summed.collect()}
+
+
+def require_letters_topic(settings: Settings) -> None:
+    """Before the long work. Raises StartupError."""
+    try:
+        describe(settings.kafka, settings.kafka.dead_letters_topic)
+    except StartupError as error:
+        raise StartupError(
+            f"{error} Dead letters go there; `python -m streams topics create` makes it, --rejects PATH does without."
+        ) from None

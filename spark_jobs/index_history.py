@@ -1,0 +1,199 @@
+"""`python -m spark_jobs.index_history`: index what Kafka or an archive holds, as the workers would have."""
+
+import json
+from typing import Annotated, Final
+
+import typer
+from pyspark.sql import SparkSession
+from rich.console import Console
+
+from processors.generation import generation, generation_parts, group_of, label_of
+from processors.logs import without_credentials
+from processors.sink import Sink, live_label
+from schemas.errors import FreshetError, StartupError
+from schemas.settings import Settings
+from schemas.topics import Input
+from spark_jobs import archives, ranges
+from spark_jobs.folding import Folding
+from spark_jobs.history import History, Report, require_letters_topic
+from spark_jobs.kafka_source import read_kafka
+from spark_jobs.session import exists, one_line, progress, start
+
+HELP: Final = """Index history with Spark: Kafka topics, or archives of them. Running it again changes nothing.
+
+python -m spark_jobs.index_history logs --from 2026-11-01
+python -m spark_jobs.index_history --archive s3a://bucket/archive --shadow blue
+python -m spark_jobs.index_history --archive old.jsonl.gz --as logs
+
+Kafka: reads from the beginning of a block of 2^20 offsets (counts are exact from there or not at all) to where the
+live workers have got to. Archives that carry topic id, partition and offset join the documents of Kafka; any other
+text counts separately, by file and line. Watermarks are the live workers' and stay as they are.
+
+On a cluster, whose Python must hold the packages of uv.lock and see the FRESHET_* settings:
+
+git archive -o freshet.zip HEAD schemas processors cag spark_jobs
+spark-submit --master yarn --py-files freshet.zip --conf spark.pyspark.python=/opt/freshet/bin/python \\
+spark_jobs/index_history.py logs --from 2026-11-01
+"""
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+notes = Console(stderr=True, highlight=False)
+submitted = __spec__ is None  # run by path, which is what spark-submit does; it has chosen master and memory then
+
+
+@app.command(help=HELP)
+def index_history(
+    topics: Annotated[list[str] | None, typer.Argument(help="Input topics; without any and no --archive: all.")] = None,
+    begin: Annotated[str, typer.Option("--from", help="Offset or ISO 8601 moment; else all there is.")] = "",
+    end: Annotated[str, typer.Option("--to", help="Before this offset or moment; else all there is.")] = "",
+    archive: Annotated[
+        list[str] | None, typer.Option(help="JSON lines, text or Parquet instead of Kafka: a path that Spark can read.")
+    ] = None,
+    read_as: Annotated[str, typer.Option("--as", metavar="TOPIC", help="Read an archive as this input topic.")] = "",
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="What the archive lacks is indexed already, or gone for good.")
+    ] = False,
+    shadow: Annotated[str, typer.Option(metavar="NAME", help="Into this shadow, not into what is live.")] = "",
+    rejects: Annotated[
+        str, typer.Option(metavar="PATH", help="Rejected records go to this new folder as Parquet, not to Kafka. They "
+                          "are the original bytes: guard it like the topics.")
+    ] = "",
+    no_embed: Annotated[bool, typer.Option("--no-embed", help="Leave vectors to the workers' sweep.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and count, write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
+    master: Annotated[str, typer.Option(help="Spark master, unless spark-submit says it.")] = "local[*]",
+) -> None:  # fmt: skip
+    settings = Settings.load()
+    names = _inputs(settings, topics or [], archive or [], read_as)
+    label = label_of(generation(generation_parts(settings)), shadow) if shadow else live_label(settings)
+    if not dry_run:
+        Sink.from_settings(settings, label=label, live=not shadow).prepare()
+        if not rejects:
+            require_letters_topic(settings)
+    plan = None
+    if not archive:
+        group = "" if shadow else group_of(settings.kafka.group, label)
+        held = ranges.hold(settings.kafka, names, _bound(begin, "--from"), _bound(end, "--to"), group)
+        plan = ranges.plan(held)
+        for note in plan.notes:
+            notes.print(note, markup=False)
+        notes.print(f"{plan.offsets:,} offsets of {len(plan.ranges)} partitions into {label}")
+    elif begin or end:
+        raise typer.BadParameter("for Kafka only; name the files or folders of an archive instead", param_hint="--from")
+    spark = start("freshet index_history", master, submitted=submitted)
+    try:
+        with one_line():
+            if plan is not None:
+                job = _of_kafka(spark, settings, label, plan)
+            else:
+                job = _of_archive(spark, settings, label, archive or [], read_as, incomplete)
+            _free(spark, rejects)
+        report = job.count() if dry_run else job.run(rejects=rejects, embed=not no_embed)
+    finally:
+        spark.stop()
+    _tell(report, dry_run=dry_run, as_json=as_json, label=label, separate=job.folding.read_as is not None)
+
+
+def _inputs(settings: Settings, topics: list[str], archive: list[str], read_as: str) -> list[str]:
+    """The input topics to read, or to read an archive as. Raises BadParameter, StartupError."""
+    declared = {each.topic for each in settings.kafka.declared_inputs()}
+    if archive and topics:
+        raise typer.BadParameter("either topics or --archive", param_hint="TOPICS")
+    if read_as and not archive:
+        raise typer.BadParameter("goes with --archive", param_hint="--as")
+    if unknown := {*topics, *filter(None, [read_as])} - declared:
+        raise StartupError(
+            f"{', '.join(sorted(unknown))}: none of the input topics {', '.join(sorted(declared))} "
+            "(FRESHET_KAFKA__INPUTS says which there are)"
+        )
+    return topics or sorted(declared)
+
+
+def _bound(text: str, option: str) -> ranges.Bound:
+    try:
+        return ranges.bound(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither an offset nor an ISO 8601 moment", param_hint=option) from None
+
+
+def _of_kafka(spark: SparkSession, settings: Settings, label: str, plan: ranges.Plan) -> History:
+    tasks = ranges.tasks(plan.ranges, spark.sparkContext.defaultParallelism)
+    return History(
+        spark=spark,
+        settings=settings,
+        label=label,
+        messages=read_kafka(spark, settings.kafka, tasks),
+        folding=Folding(settings=settings, continued=plan.continued),
+        out=notes,
+    )
+
+
+def _of_archive(
+    spark: SparkSession, settings: Settings, label: str, paths: list[str], read_as: str, incomplete: bool
+) -> History:
+    inputs: dict[str, Input] = {each.topic: each for each in settings.kafka.declared_inputs()}
+    chosen = inputs.get(read_as)
+    archive = archives.read(spark, paths)
+    if archive.separate:
+        if chosen is None:
+            raise StartupError(
+                f"the archive does not say which topic its lines are of: --as {' | '.join(inputs)}. They carry no "
+                "topic id, partition and offset, so they are counted separately from what came through Kafka."
+            )
+        notes.print("no coordinates in the archive: its records are counted separately, by file and line")
+        folding = Folding(settings=settings, read_as=chosen, undated=not archive.dated)
+        return History(
+            spark=spark, settings=settings, label=label, messages=archive.messages, folding=folding, out=notes
+        )
+    with progress(spark, "looking at the archive's offsets", notes):
+        covered = archives.coverage(archive.messages)
+    known = [each.topic for each in covered] if chosen else list(inputs)
+    continued = archives.whole(covered, known, incomplete=incomplete)
+    notes.print(f"{sum(each.offsets for each in covered):,} messages with coordinates into {label}")
+    return History(
+        spark=spark,
+        settings=settings,
+        label=label,
+        messages=archives.distinct(archive.messages, covered),
+        folding=Folding(settings=settings, continued=continued, read_as=chosen),
+        out=notes,
+    )
+
+
+def _free(spark: SparkSession, folder: str) -> None:
+    """A folder of rejects is never added to or overwritten. Raises StartupError."""
+    if folder and exists(spark, folder):
+        raise StartupError(
+            f"{without_credentials(folder)} is there already: choose another folder for rejects, or remove it"
+        )
+
+
+def _tell(report: Report, *, dry_run: bool, as_json: bool, label: str, separate: bool) -> None:
+    refused = sorted({f"{target.kind}: {reason}" for target, reason in report.refused.items()})
+    if as_json:
+        figures = {name: getattr(report, name) for name in Report.__slots__ if name != "refused"}
+        typer.echo(
+            json.dumps({"label": label, "separate": separate, "dry_run": dry_run, **figures, "refused": refused})
+        )
+        return
+    would = "would be " if dry_run else ""
+    typer.echo(f"{report.messages:,} messages with {report.records:,} records read")
+    typer.echo(f"{report.documents:,} documents {would}written or confirmed in {label}")
+    sent = "" if dry_run else f", {report.letters_sent:,} of them not known before"
+    typer.echo(f"{report.letters:,} records rejected{sent}")
+    if report.refused:
+        typer.echo(f"{len(report.refused):,} documents refused by the index: {'; '.join(refused[:5])}")
+    if not dry_run:
+        typer.echo(f"{report.patterns:,} patterns given a vector, {report.texts:,} texts embedded for them")
+
+
+def main() -> None:
+    """The entry point: an expected failure is one line and exit code 1."""
+    try:
+        app()
+    except FreshetError as error:
+        notes.print(without_credentials(str(error)), markup=False, style="red", soft_wrap=True)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()
