@@ -77,6 +77,8 @@ class RunbookAgent:
         done = repair(self._store, self._kafka, self._kafka.runbooks_topic, dict(self._positions), self._decode)
         if done is not None:
             log.info("runbooks rebuilt", runbooks=done.runbooks, records=done.records, invalid=done.invalid)
+            for partition, end in done.ends.items():  # a position past the end is of a topic that is no more
+                self._positions[partition] = min(self._positions.get(partition, 0), end)
 
     def _apply_all(self, messages: Sequence[Message]) -> list[DeadLetter]:
         letters = []

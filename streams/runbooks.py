@@ -38,6 +38,7 @@ class Rebuilt:
     records: int
     invalid: int
     runbooks: int
+    ends: Mapping[int, int]  # of each partition, when it was read
 
 
 def apply_runbook_message(message: Message, store: WritableStore, decode: Decode) -> Applied | Ignored:
@@ -111,7 +112,7 @@ def rebuild(
         return None
     if not store.finish(topic_id, joined, ends, seen.values()):
         return None
-    return Rebuilt(records=count, invalid=invalid, runbooks=len(seen))
+    return Rebuilt(records=count, invalid=invalid, runbooks=len(seen), ends=ends)
 
 
 def _hold(outcomes: list[Outcome]) -> bool:

@@ -90,7 +90,7 @@ def make(request: pytest.FixtureRequest) -> Iterator[Callable[[], Store]]:
 def store(make: Callable[[], Store]) -> Store:
     """A store that has built the empty topic."""
     fresh = make()
-    assert build(fresh, []) == Rebuilt(records=0, invalid=0, runbooks=0)
+    assert build(fresh, []) == Rebuilt(records=0, invalid=0, runbooks=0, ends={0: 0, 1: 0})
     return fresh
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_served_before_the_topic_was_read(make: Callable[[], Store]) 
     assert (store.snapshot(), store.corpus_version()) == (None, None)
     assert store.behind(TOPIC, {0: 0, 1: 0}) == {0, 1}
     assert feed(store, record(0)) == [Ignored(path="a.md", reason=Outcome.UNBUILT)]
-    assert build(store, [record(0)]) == Rebuilt(records=1, invalid=0, runbooks=1)
+    assert build(store, [record(0)]) == Rebuilt(records=1, invalid=0, runbooks=1, ends={0: 1, 1: 0})
     assert texts(store) == {"a.md": "text"}
     assert store.behind(TOPIC, {0: 1, 1: 0}) == frozenset()
 
@@ -186,7 +186,7 @@ def test_a_bad_record_is_passed_over_and_keeps_the_last_good_version(store: Stor
             apply_runbook_message(bad, store, DECODE)
     assert texts(store) == {"a.md": "good"}
     assert store.behind(TOPIC, {0: 4}) == frozenset()
-    assert build(store, [record(1, text="")], ends=(4, 0)) == Rebuilt(records=1, invalid=1, runbooks=1)
+    assert build(store, [record(1, text="")], ends=(4, 0)) == Rebuilt(records=1, invalid=1, runbooks=1, ends={0: 4, 1: 0})
     assert texts(store) == {"a.md": "good"}
 
 
