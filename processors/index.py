@@ -14,7 +14,7 @@ from opensearchpy.exceptions import SerializationError, TransportError
 
 from processors.fold import Slice
 from processors.merge import MERGE_SOURCE, join
-from processors.outcomes import item_outcome
+from processors.outcomes import NOOP, item_outcome
 from schemas import documents
 from schemas.documents import DAILY_KINDS, STATIC_KINDS, Names, Target
 from schemas.errors import SinkMisconfigured, SinkUnavailable
@@ -40,6 +40,11 @@ class Write:
 class ItemOutcome:
     status: int
     reason: str = ""
+
+    @property
+    def changed(self) -> bool:
+        """Whether the document is another one than before."""
+        return self.status in (200, 201) and self.reason != NOOP
 
 
 class Index(Protocol):
@@ -319,5 +324,8 @@ class FakeIndex:
                 return ItemOutcome(409, "version_conflict_engine_exception")
             self.documents[write.target] = dict(write.fixed)
             return ItemOutcome(201)
-        self.documents[write.target] = join(stored if stored is not None else write.fixed, write.delta)
+        joined = join(stored if stored is not None else write.fixed, write.delta)
+        if joined == stored:
+            return ItemOutcome(200, NOOP)
+        self.documents[write.target] = joined
         return ItemOutcome(201 if stored is None else 200)

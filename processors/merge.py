@@ -1,6 +1,7 @@
 """The join of a stored document with a delta: the one law by which redelivery, replay and Spark end in the same index.
 
-    slices       per partition and block of offsets: the higher mark wins; `count` is the sum over slices
+    slices       per partition and block of offsets: the higher mark wins, at the same mark the larger count (one that
+                 is too small was begun after a loss, none is ever too large); `count` is the sum over slices
     first/last   minimum and maximum of event time
     max          per field: the larger number
     exemplars    a set keyed by coordinates: the first, the last and the k smallest by hash of the coordinates
@@ -26,7 +27,7 @@ def join(stored: Mapping[str, Any], delta: Mapping[str, Any]) -> Json:
     if "slices" in delta:
         slices = dict(document.get("slices") or {})
         for key, (mark, count) in delta["slices"].items():
-            if key not in slices or mark > slices[key][0]:
+            if key not in slices or (mark, count) > tuple(slices[key]):
                 slices[key] = [mark, count]
         document |= {"slices": slices, "count": sum(count for _, count in slices.values())}
     for field, better in (("first_ms", min), ("last_ms", max), ("clamped", max)):

@@ -18,6 +18,7 @@ class Verdict(StrEnum):
     PAUSE = "pause"  # only an operator can mend it: alarm, wait, never acknowledge
 
 
+NOOP: Final = "noop"
 _OVERLOAD: Final = {429, 500, 502, 503, 504}
 # Refusals that are about the cluster, not the document. Read at the beginning of the reason only: further in, it may
 # quote the document, and a log line must not be able to say "the cluster is full".
@@ -45,7 +46,10 @@ def classify(*, create: bool, status: int, reason: str = "") -> Verdict:
 
 
 def item_outcome(item: Any) -> tuple[str, int, str] | None:
-    """(document id, status, error type and reason) of one item of a bulk answer; None when it cannot be read."""
+    """(document id, status, error type and reason) of one item of a bulk answer; None when it cannot be read.
+
+    The reason of an update that changed nothing is NOOP.
+    """
     if not isinstance(item, dict) or len(item) != 1:
         return None
     (body,) = item.values()
@@ -54,4 +58,4 @@ def item_outcome(item: Any) -> tuple[str, int, str] | None:
     error = body.get("error")
     if isinstance(error, dict):
         return body["_id"], body["status"], f"{error.get('type')}: {error.get('reason')} {error.get('caused_by', '')}"
-    return body["_id"], body["status"], str(error or "")
+    return body["_id"], body["status"], str(error or (NOOP if body.get("result") == NOOP else ""))

@@ -1,7 +1,7 @@
 """One installation of the index, as a worker sees it: prepare it, write folds, keep house after them."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from threading import Event, Lock
 from typing import Any, Final
@@ -49,10 +49,22 @@ class Sink:
     """Thread-safe as used by one worker: `write` from one thread, `housekeeping` from another."""
 
     def __init__(
-        self, settings: Settings, index: OpenSearchIndex, embedder: Embedder, parts: Mapping[str, str], *, live: bool
+        self,
+        settings: Settings,
+        index: OpenSearchIndex,
+        embedder: Embedder,
+        parts: Mapping[str, str],
+        *,
+        live: bool,
+        own: Collection[str] = (),
+        changed: Callable[[Write], None] = lambda _: None,
     ) -> None:
+        """`own`, `changed`: see `Writer`."""
         self._index, self._parts, self._url, self._live = index, dict(parts), settings.opensearch.address, live
-        self._writer = Writer(index, bulk_bytes=settings.worker.bulk_bytes, cached_slices=settings.worker.cached_slices)
+        limits = settings.worker
+        self._writer = Writer(
+            index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=changed
+        )
         self._vectorizer = Vectorizer(index, embedder)
         self._lock, self._publishing = Lock(), Lock()
         self._sources: dict[SourceKey, int] = {}
@@ -60,11 +72,20 @@ class Sink:
         self._touched: set[str] = set()
 
     @classmethod
-    def from_settings(cls, settings: Settings, *, label: str = "", live: bool = True) -> "Sink":
+    def from_settings(
+        cls,
+        settings: Settings,
+        *,
+        label: str = "",
+        live: bool = True,
+        own: Collection[str] = (),
+        changed: Callable[[Write], None] = lambda _: None,
+    ) -> "Sink":
         """`label`: which indices to write, see `generation.py`; `live`: readers see them."""
         parts = generation_parts(settings)
         index = open_index(settings, label or generation(parts))
-        return cls(settings, index, make_embedder(settings.embedder), parts, live=live)
+        embedder = make_embedder(settings.embedder)
+        return cls(settings, index, embedder, parts, live=live, own=own, changed=changed)
 
     @property
     def label(self) -> str:

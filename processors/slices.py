@@ -12,6 +12,7 @@ class SliceCache:
     def __init__(self, limit: int) -> None:
         self._limit = limit  # of slices; a document without any counts for one
         self._size = 0
+        self.evicted = False  # ever: what is not here may have been
         self._documents: dict[Target, dict[str, Slice]] = {}
 
     def __contains__(self, target: Target) -> bool:
@@ -30,6 +31,7 @@ class SliceCache:
 
     def evict(self) -> None:
         while self._size > self._limit:
+            self.evicted = True
             self._drop(next(iter(self._documents)))
 
     def clear(self) -> None:

@@ -45,8 +45,21 @@ class Rejection:
 class Writer:
     """Writes folds, one at a time. `paused` says why it waits, '' while it runs; others may read it."""
 
-    def __init__(self, index: Index, *, bulk_bytes: int, cached_slices: int) -> None:
+    def __init__(
+        self,
+        index: Index,
+        *,
+        bulk_bytes: int,
+        cached_slices: int,
+        own: Collection[str] = (),
+        changed: Callable[[Write], None] = lambda _: None,
+    ) -> None:
+        """`own`: slices whose block is read here from its start: what is stored of them is the same or too little.
+
+        `changed` is told each write that changed a document.
+        """
         self._index, self._bulk_bytes = index, bulk_bytes
+        self._own, self._changed = own, changed
         self._cache = SliceCache(cached_slices)
         self._known_patterns: dict[Target, None] = {}
         self._pattern_limit = cached_slices
@@ -105,7 +118,10 @@ class Writer:
         unknown = [c.target for c in changes if c.counted and c.spots and c.target not in self._cache]
         for start in range(0, len(unknown), MGET_DOCUMENTS):
             part = unknown[start : start + MGET_DOCUMENTS]
-            self._cache.load(part, self._patiently(lambda part=part: self._index.slices(part), stop))  # type: ignore[misc]
+            stored = self._patiently(lambda part=part: self._index.slices(part), stop)  # type: ignore[misc]
+            if self._own and not self._cache.evicted:  # what was evicted was counted here, and is in the index
+                stored = {t: {k: s for k, s in found.items() if k not in self._own} for t, found in stored.items()}
+            self._cache.load(part, stored)
 
     def _fresh(self, change: Change) -> dict[str, set[Spot]]:
         """The records of a change that its document does not count yet: what was delivered again may be in it."""
@@ -132,6 +148,8 @@ class Writer:
                 outcomes = [ItemOutcome(503, "unreadable answer")] * len(batch)
             judged: dict[Verdict, list[tuple[Write, str]]] = defaultdict(list)
             for write, outcome in zip(batch, outcomes, strict=True):
+                if outcome.changed:
+                    self._changed(write)
                 verdict = classify(create=write.create, status=outcome.status, reason=outcome.reason)
                 judged[verdict].append((write, _short(outcome.reason) or str(outcome.status)))
             judged.pop(Verdict.DONE, None)

@@ -14,7 +14,7 @@ from processors import logs
 from processors.generation import group_of
 from processors.letters import LetterProducer
 from processors.pipeline import Pipeline
-from processors.sink import Sink, live_label
+from processors.sink import Sink, live_label, open_index
 from processors.writer import Stopped
 from schemas.documents import digest
 from schemas.errors import StartupError
@@ -24,6 +24,7 @@ from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.exits import Exit
 from streams.known_letters import KnownLetters
 from streams.pace import Pace, live_lag
+from streams.repairs import Repairs
 from streams.replay import Replay
 from streams.replay_meter import Meter
 from streams.replay_range import Bound, Measured, Place, Plan, Stretch, plan
@@ -101,14 +102,23 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         for note in report.notes:
             notes.print(note, markup=False)
         positions = {p: saved[p].position if resumes else stretch.start for p, stretch in stretches.items()}
-        sink = Sink.from_settings(settings, label=label)
+        own = {key for place, stretch in stretches.items() for key in stretch.whole_blocks(positions[place])}
+        repairs = Repairs()
+        sink = Sink.from_settings(settings, label=label, own=own, changed=repairs.note)
         sink.prepare()
         drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
         code = drive.run(
             stretches, positions, ids, notes, house=sink.publish, live=lambda: live_lag(broker, live_group, places)
         )
+        report.figures["documents_mended"] = repairs.total
         if code == 0:
             sink.publish()
+            if contested := repairs.contested(open_index(settings, label)):
+                report.figures["contested"] = contested
+                report.notes.append(
+                    f"live went on counting in {contested:,} of the documents that were mended: once it is done with "
+                    "them (in a minute or two) run the same command again, to be sure of their counts"
+                )
             remove_group(settings.kafka, group)
             report.state = "done"
         elif code == Exit.UNFINISHED:

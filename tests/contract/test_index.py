@@ -68,7 +68,8 @@ OCCURRENCE_DELTAS = [
     {"slices": {"id/0/0": [20, 5]}, "first_ms": 4000, "last_ms": 8000, "clamped": True,
      "exemplars": [exemplar(n, 1000 + n) for n in range(11, 19)], "exemplar_limit": 3,
      "identifiers": ["zzz", "E77", "E1234"], "identifier_limit": 3},
-    {"slices": {"id/1/0": [7, 1], "id/0/1": [1048580, 3]}, "first_ms": 6000, "last_ms": 9500, "clamped": False,
+    # The same mark as above with a smaller count: begun after a loss.
+    {"slices": {"id/0/0": [20, 4], "id/1/0": [7, 1], "id/0/1": [1048580, 3]}, "first_ms": 6000, "last_ms": 9500, "clamped": False,
      "exemplars": [exemplar(1, 900)], "exemplar_limit": 3},
 ]  # fmt: skip
 STATE_DELTAS = [
@@ -142,4 +143,4 @@ def test_slices_are_read_back_before_a_refresh(subject: Subject) -> None:
     subject.index.ensure_days([target])
     subject.index.bulk([Write(target=target, fixed={"pattern_id": "p"}, delta=OCCURRENCE_DELTAS[2])])
     found = subject.index.slices([missing, target])
-    assert found == {target: {"id/1/0": Slice(7, 1), "id/0/1": Slice(1048580, 3)}}
+    assert found == {target: {"id/0/0": Slice(20, 4), "id/1/0": Slice(7, 1), "id/0/1": Slice(1048580, 3)}}
