@@ -96,7 +96,7 @@ class SourceRecords:
         if identity and at.topic == self._dead_letters:
             message = self._fetch(replace(at, topic_id=topic_id))
             letter = read_letter(message, self._inputs)
-            if not isinstance(letter, Letter) or not letter.whole or letter.identity_at(at.index) != identity:
+            if not isinstance(letter, Letter) or not letter.complete or letter.identity_at(at.index) != identity:
                 raise RecordExpired("another dead letter is in its place")
             source = source_message(message, letter, topic_id=topic_id, index=at.index)
             return source, self._inputs[letter.source.topic], "counted from a dead letter"

@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -10,7 +10,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from processors.writer import Stopped
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import Absent, DeadLetter, content_of
 from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
 
@@ -25,26 +25,26 @@ CONFIRM_S: Final = 30.0  # how long one round waits for Kafka before it says so 
 
 class _Outgoing(NamedTuple):
     letter: DeadLetter
-    value_in: int | None = None
+    absent: Absent | None = None
     cut: int = 0  # how often it was too large
 
 
-def shared(letters: Sequence[DeadLetter]) -> dict[tuple[str, int, int], int]:
-    """Messages whose letters share one copy of it, with the index of the letter that holds it.
+def shared(letters: Sequence[DeadLetter]) -> list[_Outgoing]:
+    """Letters that share one copy of their message where they would hold too much: the first of them has it.
 
     Otherwise one message of 10 MB with 10,000 bad records would make letters of 100 GB.
     """
-    many = Counter(_place(letter.message) for letter in letters)
-    holders: dict[tuple[str, int, int], int] = {}
+    by_message = defaultdict[tuple[str, int, int], list[DeadLetter]](list)
     for letter in letters:
-        place = _place(letter.message)
-        if many[place] > 1 and many[place] * _size(letter.message) > SHARED_FROM_BYTES:
-            holders[place] = min(letter.index, holders.get(place, letter.index))
-    return holders
-
-
-def _place(message: Message) -> tuple[str, int, int]:
-    return message.topic_id, message.partition, message.offset
+        by_message[letter.message.topic_id, letter.message.partition, letter.message.offset].append(letter)
+    outgoing = []
+    for together in by_message.values():
+        message, absent = together[0].message, None
+        first = min(letter.index for letter in together)
+        if len(together) > 1 and len(together) * _size(message) > SHARED_FROM_BYTES:
+            absent = Absent(content=content_of(message), value_in=first)
+        outgoing += [_Outgoing(each, None if each.index == first else absent) for each in together]
+    return outgoing
 
 
 def _size(message: Message) -> int:
@@ -87,11 +87,7 @@ class LetterProducer:
         A letter that is sent again after a doubtful answer is the same letter: readers tell by source and index.
         """
         self._producer = self._producer or self._make(self._options)  # most workers never need one
-        holders = shared(letters)
-        waiting = []
-        for letter in letters:
-            holder = holders.get(_place(letter.message), letter.index)
-            waiting.append(_Outgoing(letter, None if holder == letter.index else holder))
+        waiting = shared(letters)
         delay = BACKOFF_FIRST_S
         while True:
             failed = self._round(waiting)
@@ -140,17 +136,13 @@ class LetterProducer:
         return failed
 
     def _produce(self, out: _Outgoing, on_delivery: Callable[[KafkaError | None, object], None]) -> None:
-        source = out.letter.message
-        key, value, cut_from = source.key, source.value, None
-        if out.value_in is not None:
-            key = value = None
-        elif out.cut:
-            cut_from = len(value or b"")
+        source, absent = out.letter.message, out.absent
+        key, value = (source.key, source.value) if absent is None else (None, None)
+        if out.cut:
             key = key if len(key or b"") <= CUT_KEY_BYTES else None
             value = value and value[: CUT_BYTES >> 3 * (out.cut - 1)]
-        headers = out.letter.headers(
-            self._app, self._worker, self._generation, value_in=out.value_in, cut_from=cut_from
-        )
+            absent = absent or Absent(content=content_of(source), cut_from=len(source.value or b""))
+        headers = out.letter.headers(self._app, self._worker, self._generation, absent)
         while True:
             try:
                 self._producer.produce(

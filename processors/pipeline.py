@@ -51,6 +51,11 @@ def place(time_ms: int | None, kafka_ms: int) -> Placed:
     return Placed(time_ms, False)
 
 
+def timely(kafka_ms: int) -> bool:
+    """A Kafka timestamp by which records can be placed."""
+    return EARLIEST_KAFKA_MS <= kafka_ms < LATEST_S * 1000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     inputs: Mapping[str, Input]  # by topic
@@ -77,12 +82,17 @@ class Pipeline:
         """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input."""
         letters: list[DeadLetter] = []
         fold.messages.append(message)
-        if not EARLIEST_KAFKA_MS <= message.timestamp_ms < LATEST_S * 1000:
+        if not timely(message.timestamp_ms):
             fold.note(message.at(0), None, 0)
-            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode")]
-        for index, item in enumerate(decode(message, self.inputs[message.topic])):
+            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", alone=True)]
+        items = decode(message, self.inputs[message.topic])
+        for index, item in enumerate(items):
             if isinstance(item, Rejected):
-                letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
+                letters.append(
+                    DeadLetter(
+                        message=message, index=index, reason=item.reason, stage=item.stage, alone=len(items) == 1
+                    )
+                )
                 fold.note(message.at(index), None, message.timestamp_ms)
             else:
                 self.add(item, message.at(index), message.timestamp_ms, fold)

@@ -33,6 +33,7 @@ REASON: Final = f"{PREFIX}exception.message"
 TRACE: Final = f"{PREFIX}exception.stacktrace"  # always empty: a trace may quote the payload
 INDEX: Final = f"{PREFIX}index"  # ours, as all below
 TOPIC_ID: Final = f"{PREFIX}topic.id"
+ALONE: Final = f"{PREFIX}message"  # `whole`: nothing of the message was used; it may hold more than one record
 GENERATION: Final = f"{PREFIX}generation"  # which index would not have it, or could not read it
 TIMESTAMP_MS: Final = f"{PREFIX}timestamp"  # of the source message; the topic stamps letters when they are written
 CUT_FROM: Final = f"{PREFIX}value.cut.from"  # original size in bytes, where the letter itself was too large for Kafka
@@ -46,6 +47,15 @@ _REJECTED_BY: Final = "schemas.errors.InvalidRecord"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Absent:
+    """What a letter says about its source message where it does not hold all of it."""
+
+    content: str
+    value_in: int | None = None  # another letter of the message does
+    cut_from: int | None = None  # bytes of the value, of which this letter has the head
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
     """One rejected record; a message with several bad records makes several letters. `reason` holds no payload."""
 
@@ -53,9 +63,10 @@ class DeadLetter:
     index: int
     reason: str
     stage: str
+    alone: bool = False  # the message was rejected as one, whatever it holds
 
     def headers(
-        self, app: str, worker: str, generation: str = "", *, value_in: int | None = None, cut_from: int | None = None
+        self, app: str, worker: str, generation: str = "", absent: Absent | None = None
     ) -> list[tuple[str, bytes | None]]:
         """The source message's headers, then ours; ours alone where the letter does not hold the whole message."""
         source = self.message
@@ -75,14 +86,16 @@ class DeadLetter:
             REASON: self.reason[:REASON_CHARS],
             TRACE: "",
         }
-        if value_in is not None:
-            ours[VALUE_IN] = str(value_in)
-        if cut_from is not None:
-            ours[CUT_FROM] = str(cut_from)
-        if value_in is not None or cut_from is not None:
-            ours[CONTENT] = content_of(source)
+        if self.alone:
+            ours[ALONE] = "whole"
+        if absent is not None:
+            ours[CONTENT] = absent.content
+            if absent.value_in is not None:
+                ours[VALUE_IN] = str(absent.value_in)
+            if absent.cut_from is not None:
+                ours[CUT_FROM] = str(absent.cut_from)
         return [
-            *(source.headers if value_in is None and cut_from is None else ()),
+            *(source.headers if absent is None else ()),
             *((name, text.encode(errors="replace")) for name, text in ours.items()),
         ]
 
@@ -111,12 +124,13 @@ class Letter:
     app: str
     worker: str
     size_bytes: int  # of the value that it holds
+    alone: bool  # nothing of the message was used: all of its records are still to be counted
     cut_from: int | None
     value_in: int | None
     content: str
 
     @property
-    def whole(self) -> bool:
+    def complete(self) -> bool:
         """It holds all of the source message."""
         return self.value_in is None and self.cut_from is None
 
@@ -164,7 +178,7 @@ def read_letter(message: Message, known: Collection[str]) -> Letter | Foreign:
         )
         value_in = _number(ours, VALUE_IN, 31) if VALUE_IN in ours else None
         cut_from = _number(ours, CUT_FROM, 63) if CUT_FROM in ours else None
-        whole = value_in is None and cut_from is None
+        complete = value_in is None and cut_from is None
         return Letter(
             partition=message.partition,
             offset=message.offset,
@@ -177,9 +191,10 @@ def read_letter(message: Message, known: Collection[str]) -> Letter | Foreign:
             app=_text(ours, APPLICATION, rf"(?s:.{{0,{NAME_CHARS}}})"),
             worker=_text(ours, WORKER, rf"(?s:.{{0,{NAME_CHARS}}})"),
             size_bytes=size,
+            alone=ALONE in ours,
             cut_from=cut_from,
             value_in=value_in,
-            content=content_of(replace(message, headers=kept)) if whole else _text(ours, CONTENT, r"[0-9a-f]{32}"),
+            content=content_of(replace(message, headers=kept)) if complete else _text(ours, CONTENT, r"[0-9a-f]{32}"),
         )
     except ValueError as error:
         return Foreign(

@@ -21,7 +21,7 @@ from processors.generation import group_of
 from processors.pipeline import Pipeline
 from processors.sink import Sink, live_label, open_index
 from schemas.dead_letters import DeadLetter, Foreign, Letter
-from schemas.errors import StartupError
+from schemas.errors import SinkUnavailable, StartupError
 from schemas.records import Coordinates, Message
 from schemas.settings import Settings
 from streams import letter_view as view
@@ -32,6 +32,7 @@ from streams.topics import Broker
 app = typer.Typer(no_args_is_help=True, help="What could not be used: look at it, mend the cause, count it after all.")
 notes = Console(stderr=True, highlight=False)
 answers = Console(highlight=False, soft_wrap=True)
+WIDE: Final = 240  # columns of a table that no terminal shows
 REDRAW_S: Final = 0.1
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
@@ -64,7 +65,7 @@ def list_letters(
         typer.echo(json.dumps(view.list_json(catalog, things, chosen)))
         return
     if things:
-        answers.print(view.table(catalog, things))
+        Console(highlight=False, width=None if answers.is_terminal else WIDE).print(view.table(catalog, things))
     for line in view.summary(catalog, chosen, listed):
         typer.echo(line)
 
@@ -186,6 +187,8 @@ def _fetcher(settings: Settings, topic: Topic) -> Iterator[Callable[[LetterPlace
             raise StartupError(
                 f"letter {place.partition}/{place.offset} is not in {topic.name} any more: {error}"
             ) from None
+        except SinkUnavailable as error:
+            raise StartupError(f"letter {place.partition}/{place.offset} of {topic.name}: {error}") from None
 
     with closing(kafka):
         yield fetch

@@ -16,9 +16,8 @@ from typing import Any, Final
 
 from cag.topic import End
 from processors.decode import Outcome, decode
-from processors.decode.timestamps import LATEST_S
 from processors.fold import Fold, Slice
-from processors.pipeline import Pipeline
+from processors.pipeline import UNTIMELY, Pipeline, timely
 from schemas.dead_letters import DeadLetter, Foreign, Letter, read_letter, source_message
 from schemas.documents import Target
 from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected, Signal
@@ -142,8 +141,8 @@ class Replayer:
             self.tally.skipped[Skip.VALUE_GONE] += len(letters)  # the topic was made again meanwhile
             return
         self._bytes += holder.size_bytes
-        indices = [letter.source.index for letter in letters]
-        for index, item in zip(indices, outcomes(self.pipeline, message, holder, indices), strict=True):
+        items = decoded(self.pipeline, message, holder)
+        for index, item in (each for letter in letters for each in records_of(letter, items)):
             if isinstance(item, Rejected):
                 self.tally.rejected[item.reason] += 1
                 continue
@@ -172,13 +171,20 @@ class Replayer:
             self.tally.rejected[refused.reason] += 1
 
 
-def outcomes(pipeline: Pipeline, message: Message, holder: Letter, indices: Iterable[int]) -> list[Outcome]:
-    """What the present inputs make of these records of the message that a letter holds."""
-    if holder.timestamp_ms >= LATEST_S * 1000:
-        return [Rejected(reason="Kafka timestamp after the year 2200") for _ in indices]
+def decoded(pipeline: Pipeline, message: Message, holder: Letter) -> list[Outcome]:
+    """What the present inputs make of the message that a letter holds."""
+    if not timely(holder.timestamp_ms):
+        return [Rejected(reason=UNTIMELY)]
     source = source_message(message, holder, topic_id="", index=0)
-    items = decode(source, pipeline.inputs[holder.source.topic])
-    return [items[n] if n < len(items) else Rejected(reason="the message holds fewer records by now") for n in indices]
+    return decode(source, pipeline.inputs[holder.source.topic])
+
+
+def records_of(letter: Letter, items: Sequence[Outcome]) -> list[tuple[int, Outcome]]:
+    """The records that a letter is about: one of its message, or all where nothing of the message was used."""
+    if letter.alone:
+        return list(enumerate(items))
+    n = letter.source.index
+    return [(n, items[n] if n < len(items) else Rejected(reason="the message holds fewer records by now"))]
 
 
 def verdict(pipeline: Pipeline, found: Found) -> str:
@@ -187,12 +193,16 @@ def verdict(pipeline: Pipeline, found: Found) -> str:
     if isinstance(letter, Foreign) or letter.source.topic not in pipeline.inputs:
         return ""
     holder = read_letter(found.message, pipeline.inputs)
-    if not isinstance(holder, Letter) or not holder.whole:
+    if not isinstance(holder, Letter) or not holder.complete:
         return SKIPPED[Skip.CUT if isinstance(holder, Letter) and holder.cut_from is not None else Skip.VALUE_GONE]
-    (item,) = outcomes(pipeline, found.message, holder, [letter.source.index])
+    said = Counter(_told(item) for _, item in records_of(letter, decoded(pipeline, found.message, holder)))
+    return "; ".join(f"{count:,} {what}" for what, count in sorted(said.items()))
+
+
+def _told(item: Outcome) -> str:
     if isinstance(item, Rejected):
         return f"still rejected: {item.reason}"
-    return f"filtered: {item.rule}" if isinstance(item, Filtered) else f"decodes to a {signal_of(item)} record"
+    return f"filtered: {item.rule}" if isinstance(item, Filtered) else f"{signal_of(item)} record"
 
 
 def signal_of(item: Record | Filtered) -> Signal:

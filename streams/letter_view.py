@@ -95,9 +95,11 @@ def fields(catalog: Catalog, letter: Letter) -> dict[str, Any]:
 
 
 def table(catalog: Catalog, things: Sequence[Letter | Foreign]) -> Table:
-    shown = Table("written (UTC)", "letter", "source", "stage", "reason", "generation", box=None)
-    shown.add_column("bytes", justify="right")
-    shown.add_column("copies", justify="right")
+    shown = Table(box=None)
+    for name in ("written (UTC)", "letter", "source", "stage", "reason", "generation"):
+        shown.add_column(name, overflow="fold")
+    for name in ("bytes", "copies"):
+        shown.add_column(name, justify="right", no_wrap=True)
     for row in rows(catalog, things):
         reason = row["reason"] if row["ours"] else f"not one of ours: {row['reason']}"
         cells = (
@@ -162,7 +164,8 @@ def _decoded(part: bytes, *, cut: bool) -> str | None:
             text = part[:end].decode(encoding)
         except UnicodeDecodeError:
             continue
-        return None if "\x00" in text else text
+        # What only claims to be UTF-16 would show ASCII, secrets included, as other letters.
+        return None if "\x00" in text or (encoding == "utf-16" and not text[:1_000].isascii()) else text
     return None
 
 
@@ -184,14 +187,13 @@ def _dump(part: bytes, size: int, redact: Redact) -> str:
     return "\n".join([*lines, f"({'; '.join(notes)})"])
 
 
-def carried(message: Message, redact: Redact) -> dict[str, str]:
+def carried(message: Message, redact: Redact) -> list[tuple[str, str]]:
     """Key and headers as they came, each on one line."""
-    key = {"key": message.key} if message.key is not None else {}
-    headers = {f"header {name}": value for name, value in message.headers}
-    return {
-        one_line(name, 120): one_line(redact((value or b"")[:LOOKED_AT_BYTES].decode(errors="backslashreplace")), 300)
-        for name, value in (key | headers).items()
-    }
+    key = [] if message.key is None else [("key", message.key)]
+    return [
+        (one_line(name, 120), one_line(redact((value or b"")[:4_096].decode(errors="backslashreplace")), 300))
+        for name, value in (*key, *((f"header {name}", value) for name, value in message.headers))
+    ]
 
 
 def found_json(found: Found, redact: Redact, now: str) -> dict[str, Any]:
@@ -207,15 +209,10 @@ def found_text(body: Mapping[str, Any]) -> Text:
     if not body["ours"]:
         facts["reason"] = f"not one of ours: {body['reason']}"
     lines = [
-        (f"{name.replace('_', ' '):14}", one_line(str(value), 600))
-        for name, value in (facts | body["carried"]).items()
-        if value not in ("", None)
+        (name.replace("_", " "), one_line(str(value), 600)) for name, value in facts.items() if value not in ("", None)
     ]
-    return Text.assemble(
-        *((part, style) for name, value in lines for part, style in ((name, "dim"), (f"{value}\n", ""))),
-        "\n",
-        body["value"],
-    )
+    shown = [Text.assemble((f"{name:14} ", "dim"), value) for name, value in (*lines, *body["carried"])]
+    return Text("\n").join([*shown, Text(), Text(body["value"])])
 
 
 def others_note(found: Found) -> str:

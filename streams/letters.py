@@ -101,7 +101,7 @@ class Catalog:
         identity = letter.identity
         self.copies[identity] += 1
         self.letters[identity] = min(self.letters.get(identity, letter), letter, key=_preference)
-        if letter.whole:
+        if letter.complete:
             holds = letter.holds
             self.holders[holds] = min(self.holders.get(holds, letter), letter, key=_preference)
         elif letter.cut_from is not None:
@@ -109,7 +109,7 @@ class Catalog:
 
     def holder(self, letter: Letter) -> Letter | None:
         """The letter that holds the bytes which this one is about."""
-        return letter if letter.whole else self.holders.get(letter.holds)
+        return letter if letter.complete else self.holders.get(letter.holds)
 
     def chosen(self, filters: Filters) -> list[Letter]:
         """The oldest first."""
@@ -174,7 +174,7 @@ def by_age(thing: Letter | Foreign) -> tuple[int, int, int]:
 
 def _preference(letter: Letter) -> tuple[Any, ...]:
     """Of several copies: one that holds its bytes, then the oldest, which later copies never displace."""
-    return not letter.whole, *by_age(letter)
+    return not letter.complete, *by_age(letter)
 
 
 def known_topics(kafka: Kafka) -> frozenset[str]:

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processors.letters import CUT_BYTES, LetterProducer
+from processors.letters import CUT_BYTES, SHARED_FROM_BYTES, LetterProducer
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
 from schemas.records import Message
@@ -72,7 +73,10 @@ def test_original_is_untouched_and_ours_come_last() -> None:
         "__connect.errors.task.id": b"w1",
         "__connect.errors.generation": b"g1",
         "__connect.errors.stage": b"DECODE",
+        "__connect.errors.class.name": b"processors.decode",
+        "__connect.errors.exception.class.name": b"schemas.errors.InvalidRecord",
         "__connect.errors.exception.message": b"not JSON",
+        "__connect.errors.exception.stacktrace": b"",
     }
 
 
@@ -81,10 +85,35 @@ def test_only_what_failed_is_sent_again() -> None:
     assert [dict(sent["headers"])["__connect.errors.index"] for sent in written] == [b"0", b"1"]
 
 
-def test_a_letter_too_large_for_the_topic_keeps_its_head() -> None:
-    (sent,) = deliver([KafkaError.MSG_SIZE_TOO_LARGE], letter(b"x" * (CUT_BYTES + 1))).written
-    assert len(sent["value"]) == CUT_BYTES
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_letter_too_large_for_the_topic_keeps_its_head(times: int) -> None:
+    """Not even a giant header of the source holds up its partition."""
+    large = letter(b"x" * (CUT_BYTES + 1))
+    large = replace(large, message=replace(large.message, headers=(("trace", b"y" * CUT_BYTES),)))
+    (sent,) = deliver([KafkaError.MSG_SIZE_TOO_LARGE] * times, large).written
+    assert len(sent["value"]) == CUT_BYTES >> 3 * (times - 1)
     assert dict(sent["headers"])["__connect.errors.value.cut.from"] == str(CUT_BYTES + 1).encode()
+    assert "trace" not in dict(sent["headers"])
+
+
+@pytest.mark.parametrize(
+    ("size", "many", "holding"),
+    [
+        (20, 3, [0, 1, 2]),  # small: each by itself, as Connect's tools expect
+        (SHARED_FROM_BYTES // 4, 3, [0, 1, 2]),
+        (SHARED_FROM_BYTES // 2, 3, [0]),
+        (SHARED_FROM_BYTES * 9, 1, [0]),
+    ],
+)
+def test_the_letters_of_a_large_message_hold_it_once(size: int, many: int, holding: list[int]) -> None:
+    neighbour = replace(letter(b"other"), message=replace(letter(b"other").message, offset=42))
+    written = deliver([], *(letter(b"x" * size, index) for index in range(many)), neighbour).written
+    others = written.pop()
+    held = [index for index, sent in enumerate(written) if sent["value"] is not None]
+    assert (held, others["value"], len(written)) == (holding, b"other", many)
+    for sent in written[1:] if held == [0] else []:
+        said = dict(sent["headers"])
+        assert (sent["key"], said["__connect.errors.value.in"], "trace" in said) == (None, b"0", False)
 
 
 def test_stops_while_kafka_is_away() -> None:
