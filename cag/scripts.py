@@ -131,7 +131,9 @@ READ: Final = (
 local known = redis.call('HMGET', meta, 'generation', 'incarnation', 'version')
 if slot(known[1]) ~= 3 then return false end
 if ARGV[3] == '0' then return {known[2], known[3], 0, {}} end
-if known[2] ~= ARGV[1] then return {known[2], known[3], 1, redis.call('HGETALL', KEYS[3])} end
+if known[2] ~= ARGV[1] or tonumber(known[3]) < tonumber(ARGV[2]) then
+  return {known[2], known[3], 1, redis.call('HGETALL', KEYS[3])}
+end
 local changed = {}
 for _, name in ipairs(redis.call('ZRANGEBYSCORE', KEYS[9], '(' .. ARGV[2], '+inf')) do
   changed[#changed + 1] = name

@@ -23,6 +23,7 @@ from tests.faults.runbook_ledger import Ledger, Observer, Sent, State
 from tests.faults.runbook_site import Site
 
 LOOK_EVERY_S: Final = 0.02
+FRESH_EVERY: Final = 10
 NUMBER: Final = re.compile(r"number: (\d+)")
 
 
@@ -105,6 +106,7 @@ class Look:
         self._site, self._observer = site, observer
         self._ended = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._read()), name="reader", daemon=True)
+        self._seen: Corpus | None = None
         self.numbers: dict[str, int] | None = None  # None: nothing is served, and the reader says so
         self.seconds: Counter[str] = Counter()
         self.longest: Counter[str] = Counter()
@@ -119,20 +121,16 @@ class Look:
         self._thread.join()
 
     async def _read(self) -> None:
-        reader = RunbookReader(self._site.redis)
-        seen: Corpus | None = None
+        reader, turn = RunbookReader(self._site.redis), 0
         since, state = time.monotonic(), ""
         try:
             while not self._ended.is_set():
+                turn += 1
                 try:
-                    corpus = await reader.snapshot()
-                    now_state = "not loaded" if corpus is None else "served"
-                    if corpus is None:
-                        self.numbers = None
-                    elif corpus is not seen or self.numbers is None:
-                        self.numbers = numbers_of(corpus)
-                        self._observer.observe(self.numbers, time.monotonic())
-                        seen = corpus
+                    if turn % FRESH_EVERY == 0:  # an API that has just been started knows nothing yet
+                        await reader.aclose()
+                        reader = RunbookReader(self._site.redis)
+                    now_state = self._look(await reader.snapshot())
                 except SinkUnavailable:
                     now_state = "Redis away"
                 now = time.monotonic()
@@ -145,6 +143,15 @@ class Look:
             raise
         finally:
             await reader.aclose()
+
+    def _look(self, corpus: Corpus | None) -> str:
+        if corpus is None:
+            self.numbers = None
+            return "not loaded"
+        if corpus is not self._seen or self.numbers is None:
+            self._seen, self.numbers = corpus, numbers_of(corpus)
+            self._observer.observe(self.numbers, time.monotonic())
+        return "served"
 
 
 @lru_cache(maxsize=100_000)
