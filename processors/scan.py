@@ -17,14 +17,14 @@ LEFT_OUT: Final = frozenset({"vector"})
 
 
 def scan(
-    index: OpenSearchIndex, kinds: Sequence[str] = DAILY_KINDS, *, page: int = PAGE
+    index: OpenSearchIndex, kinds: Sequence[str] = DAILY_KINDS, *, day: str = "*", page: int = PAGE
 ) -> Iterator[tuple[Target, dict[str, Any]]]:
     """Documents with their source (vectors left out), in no order. Sees what was there when it began.
 
     Raises SinkUnavailable, SinkMisconfigured.
     """
     for kind in kinds:
-        name = index.names.pattern(kind) if kind in DAILY_KINDS else index.names.index(Target(kind, "", ""))
+        name = index.names.index(Target(kind, day if kind in DAILY_KINDS else "", ""))
         index.request("POST", f"/{name}/_refresh?ignore_unavailable=true")
         if index.request("GET", f"/_resolve/index/{name}")["indices"]:  # a point in time over none is refused
             yield from _scan(index, kind, name, page)

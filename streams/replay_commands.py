@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 import os
+import sys
 from typing import Annotated, Any, Final
 
 import typer
@@ -15,6 +16,7 @@ from streams import replay_run, shadow_run, switch
 from streams.replay_range import bound
 
 DEFAULT: Final = "run"
+WIDTH: Final = 200  # of tables that go to a file
 NICE: Final = 10  # the live workers come first
 
 
@@ -104,6 +106,35 @@ def run(
     raise typer.Exit(code)
 
 
+@app.command("diff")
+def show_diff(
+    name: Annotated[str, typer.Argument(help="A shadow.")],
+    queries: Annotated[int, typer.Option(min=0, help="Pattern texts to ask both as questions.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """Compare a shadow with the live generation: documents added, changed and gone, and what questions find.
+
+    Compared are the documents that lie wholly in the time that both have read. A shadow that was built with another
+    embedding model is asked with its own vectors.
+    """
+    found = switch.diff(Settings.load(), name, queries=queries)
+    if as_json:
+        typer.echo(json.dumps(found.as_json()))
+        return
+    typer.echo(f"{found.live} (live) and {found.shadow}, documents {found.compared}")
+    for kind, counts in found.kinds.items():
+        typer.echo(
+            f"{kind}: {counts.same:,} the same, {counts.added:,} added, {counts.changed:,} changed, "
+            f"{counts.gone:,} gone, {counts.open:,} not compared"
+        )
+        for how, examples in counts.examples.items():
+            for each in examples:
+                said = " -> ".join(text for text in (each.before, each.after) if text)
+                typer.echo(f"  {how} {each.day}/{each.id}: {said}")
+    words = f", {found.recall.words_only} of them by words only" if found.recall.words_only else ""
+    typer.echo(f"overlap@10 {found.recall.overlap_at_10:.3f} over {found.recall.queries} questions{words}")
+
+
 @app.command()
 def promote(
     name: Annotated[str, typer.Argument(help="A shadow, or a label that was live before.")],
@@ -147,4 +178,4 @@ def list_labels(as_json: AsJson = False) -> None:
             row["group"],
             ", ".join(row["differs"]),
         )
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH).print(table)

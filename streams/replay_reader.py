@@ -3,6 +3,7 @@
 Positions carry the plan as metadata, so that the same command goes on where it was interrupted, to the same end.
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
@@ -84,6 +85,19 @@ class Reader:
         found = self._ask(lambda: self._consumer.offsets_for_times(asked, ASK_S)) if asked else []
         places = {Place(p.topic, p.partition): p.offset for p in found}
         return {place: offset if offset >= 0 else logs[place].end for place, offset in places.items()}
+
+    def time_at(self, place: Place, offset: int) -> int | None:
+        """The timestamp of the first message from there on; None when none comes."""
+        self._consumer.assign([TopicPartition(*place, offset)])
+        deadline = time.monotonic() + ASK_S
+        while time.monotonic() < deadline:
+            record = self._consumer.poll(0.5)
+            error = record.error() if record is not None else None
+            if record is not None and error is None:
+                return record.timestamp()[1]
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                return None
+        raise SinkUnavailable(f"Kafka at {self._kafka.bootstrap_servers}: {place} sent nothing for {ASK_S:g} s")
 
     def saved(self, places: Iterable[Place]) -> dict[Place, Saved]:
         """What this group has committed."""

@@ -133,7 +133,7 @@ class Watch:
         self.promoted = self.label in self.sink.live_labels()
         if self._round % LOOK_EVERY_ROUNDS == 0:
             there = self.shadows.labels().get(self.label)
-            if there is None or not there.parts:
+            if there is None or not there.claimed:
                 self.trouble = f"{self.label} was discarded"
             found = self.broker.topic_ids(self.ids)
             if replaced := sorted(name for name in self.ids if found.get(name) != self.ids[name]):

@@ -37,6 +37,11 @@ class Label:
     size_bytes: int = 0
 
     @property
+    def claimed(self) -> bool:
+        """False: it is being discarded, or only its templates were made."""
+        return "meta" in self.indices.values()
+
+    @property
     def shadow(self) -> str:
         """The name it was given; '' for the first of its generation."""
         return self.name.partition("_")[2]
@@ -171,6 +176,7 @@ class Shadows:
 
     def _claims(self) -> Iterable[dict[str, Any]]:
         path = f"/{self._prefix}-meta-*/_search?allow_no_indices=true&ignore_unavailable=true"
+        self._index.request("POST", f"/{self._prefix}-meta-*/_refresh?allow_no_indices=true")
         hits = self._index.request("POST", path, {"size": 1_000, "query": {"match_all": {}}})["hits"]["hits"]
         return (hit["_source"] for hit in hits if self._name.fullmatch(hit["_index"]))
 

@@ -2,16 +2,20 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from typing import Any, Final
 
+from processors.embed import make_embedder
+from processors.sink import open_index
 from schemas.errors import StartupError
 from schemas.settings import Settings
-from streams import topics
+from streams import shadow_diff, topics
 from streams.replay_range import Place
-from streams.replay_reader import remove_group
+from streams.replay_reader import Reader, remove_group
 from streams.shadows import Label, Shadows, behind, caught_up
 
 PATIENCE_S: Final = 30.0  # for a shadow that follows closely to pass the point where live is now
+NAMED: Final = 3  # partitions that are behind
 STILL_S: Final = 4.0  # one that does not move for so long is not being fed
 MEMBERS_S: Final = 25.0  # a worker that was stopped stays in its group for a session
 VECTORS_LEAST, VECTORS_SHARE = 50, 0.01  # new patterns wait for their vectors all the time
@@ -22,7 +26,7 @@ def promote(settings: Settings, name: str, *, force: bool, say: Callable[[str], 
     broker, shadows = _broker(settings), Shadows(settings)
     label = shadows.named(name)
     live = next((each for each in shadows.labels().values() if each.live), None)
-    if not label.parts or "meta" not in label.indices.values():
+    if not label.claimed:
         raise StartupError(f"{label.name} was discarded: what is left of it goes with `replay discard {label.name}`")
     if live and live.name != label.name:
         lines = [*_behind(settings, broker, live, label, wait=not force), *_without_vectors(shadows, label)]
@@ -78,6 +82,30 @@ def overview(settings: Settings) -> list[dict[str, Any]]:
     return rows
 
 
+def diff(settings: Settings, name: str, *, queries: int) -> shadow_diff.Diff:
+    """Blocks for as long as reading both takes. Raises StartupError."""
+    broker, shadows = _broker(settings), Shadows(settings)
+    shadow = shadows.named(name)
+    live = next((label for label in shadows.labels().values() if label.live), None)
+    if live is None or live.name == shadow.name:
+        raise StartupError(f"{shadow.name} is live itself" if live else "nothing is live: there is nothing to compare")
+    theirs, ours = (positions(settings, broker, label.group) for label in (live, shadow))
+    places = sorted({*theirs, *ours})
+    with closing(Reader(settings.kafka, shadow.group)) as reader:
+        starts = {place: saved.stretch.start for place, saved in reader.saved(places).items() if saved.stretch}
+        between = shadow_diff.common(theirs, ours, starts, reader.logs(places), reader.time_at)
+    indices = open_index(settings, live.name), open_index(settings, shadow.name)
+    embedder = make_embedder(settings.embedder)
+    identities = live.parts.get("embedder", ""), shadow.parts.get("embedder", "")
+    return shadow_diff.Diff(
+        live=live.name,
+        shadow=shadow.name,
+        compared=between,
+        kinds=shadow_diff.compare(*indices, between),
+        recall=shadow_diff.recall(*indices, embedder, identities, queries),
+    )
+
+
 def positions(settings: Settings, broker: topics.Broker, group: str) -> dict[Place, int]:
     """What the group has committed of the inputs."""
     places = [Place(i.topic, p) for i in settings.kafka.inputs for p in broker.partitions(i.topic)]
@@ -98,7 +126,8 @@ def _behind(settings: Settings, broker: topics.Broker, live: Label, label: Label
         clock=time.monotonic,
         sleep=time.sleep,
     )
-    return [f"{place} is {records:,} records behind" for place, records in left.items()]
+    lines = [f"{place} is {records:,} records behind" for place, records in left.items()]
+    return lines if len(lines) < NAMED else [*lines[:NAMED], f"and {len(lines) - NAMED} more partitions are"]
 
 
 def _without_vectors(shadows: Shadows, label: Label) -> list[str]:
