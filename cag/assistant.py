@@ -18,7 +18,7 @@ from cag.lag import LagReader
 from cag.library import Library
 from cag.model import ModelClient, ModelUnavailable, OpenAIModel
 from cag.plan import Catalog, plan
-from cag.reads import IndexReader
+from cag.reads import IndexReader, LiveGeneration, Nearest
 from cag.retrieval import Retrieval, Stopwatch
 from cag.source_records import SourceRecords
 from cag.store import RunbookReader
@@ -57,6 +57,7 @@ class Assistant:
         self._model, self._embedder = model, embedder
         self._names = names_for(settings)
         self._retrieval = Retrieval(reader, self._names)
+        self._live = LiveGeneration(reader, self._names)
         self._lag = LagReader(settings.kafka)
         self._detail = EvidenceReader(reader, self._names, SourceRecords(settings))
         self._zone = ZoneInfo(settings.api.time_zone)
@@ -110,7 +111,8 @@ class Assistant:
         watch.lap("embed")
         facts: list[Evidence] = []
         try:
-            found = await self._retrieval.evidence(made, scope, vector, catalog, limit, watch)
+            nearest = await self._nearest(vector, trouble)
+            found = await self._retrieval.evidence(made, scope, nearest, catalog, limit, watch)
             facts = [piece for piece in found if queries.visible_in(scope, piece.cluster, piece.namespace)]
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be searched ({error})")
@@ -210,6 +212,19 @@ class Assistant:
             trouble.append(f"the question could not be embedded ({error})")
             return None
         return vectors[0]
+
+    async def _nearest(self, vector: Sequence[float] | None, trouble: list[str]) -> Nearest | None:
+        """Where this vector may be compared: never with those of another model. Raises SinkUnavailable."""
+        live = await self._live.read()
+        if vector is None or live is None:
+            return None
+        if live.embedder != self._embedder.identity:
+            trouble.append(
+                f"the index was built with another embedding model ({live.embedder}), so patterns were matched by "
+                "words only"
+            )
+            return None
+        return Nearest(vector, live.patterns)
 
     async def _freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
         marks: list[dict[str, Any]] = []
