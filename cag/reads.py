@@ -1,8 +1,10 @@
 """The read edge to OpenSearch: searches in parallel, one error type. Every query body comes from `queries.py`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from typing import Any
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
 
 import orjson
 from opensearchpy import AsyncOpenSearch
@@ -10,10 +12,12 @@ from opensearchpy.exceptions import ConnectionError as SearchConnectionError
 from opensearchpy.exceptions import NotFoundError, SerializationError, TransportError
 
 from processors.index import client_options, kind_of
+from schemas.documents import Names
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import OpenSearch as OpenSearchSettings
 
 Json = dict[str, Any]
+LIVE_REMEMBERED_S: Final = 2.0
 
 
 class IndexReader:
@@ -63,3 +67,44 @@ class IndexReader:
         if not isinstance(answer, dict):
             raise SinkUnavailable(f"OpenSearch at {self._address} answered something that is not JSON")
         return answer
+
+
+class Nearest(NamedTuple):
+    """A question's vector, and the indices that hold vectors of the same model."""
+
+    vector: Sequence[float]
+    indices: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Live:
+    """The generation behind the aliases."""
+
+    label: str
+    embedder: str  # identity of the model that its vectors come from
+    patterns: str  # its own indices, for who must not see another generation a moment later
+
+
+class LiveGeneration:
+    """Who is live, remembered for a moment: a promotion may change it under a running API."""
+
+    def __init__(self, reader: IndexReader, names: Names, clock: Callable[[], float] = time.monotonic) -> None:
+        self._reader, self._names, self._clock = reader, names, clock
+        self._known: tuple[float, Live | None] | None = None
+
+    async def read(self) -> Live | None:
+        """None: nothing has been indexed yet. Raises SinkUnavailable and SinkMisconfigured."""
+        now = self._clock()
+        if self._known is None or now - self._known[0] > LIVE_REMEMBERED_S:
+            answer = await self._reader.search(self._names.alias("meta"), {"size": 2, "query": {"match_all": {}}})
+            claims = [hit["_source"] for hit in answer["hits"]["hits"]]
+            found = [
+                Live(
+                    label=claim["generation"],
+                    embedder=claim["parts"]["embedder"],
+                    patterns=Names(self._names.prefix, claim["generation"]).pattern("patterns"),
+                )
+                for claim in claims
+            ]
+            self._known = now, found[0] if len(found) == 1 else None
+        return self._known[1]

@@ -10,7 +10,7 @@ from cag import queries
 from cag.evidence import Candidate, alert_candidate, event_candidate, log_candidates, metric_candidate
 from cag.plan import Catalog
 from cag.rank import Focus, focus_of, select
-from cag.reads import IndexReader
+from cag.reads import IndexReader, Nearest
 from schemas.context import Evidence, Plan, Scope
 from schemas.documents import Names
 
@@ -55,10 +55,10 @@ class Retrieval:
         )
 
     async def evidence(
-        self, plan: Plan, scope: Scope, vector: Sequence[float] | None, catalog: Catalog, limit: int, watch: Stopwatch
+        self, plan: Plan, scope: Scope, nearest: Nearest | None, catalog: Catalog, limit: int, watch: Stopwatch
     ) -> list[Evidence]:
         """The ranked evidence for a plan, runbooks excepted. Raises SinkUnavailable."""
-        patterns, ranks, candidates = await self._active(plan, scope, vector)
+        patterns, ranks, candidates = await self._active(plan, scope, nearest)
         watch.lap("active")
         candidates += await self._logs(plan, scope, patterns, ranks)
         focus = focus_of(plan, candidates, catalog.workloads)
@@ -70,7 +70,7 @@ class Retrieval:
         return chosen
 
     async def _active(
-        self, plan: Plan, scope: Scope, vector: Sequence[float] | None
+        self, plan: Plan, scope: Scope, nearest: Nearest | None
     ) -> tuple[list[str], dict[str, int], list[Candidate]]:
         """Round one: patterns by meaning and by activity; events; changes; alerts."""
         occurrences, events, alerts = (self._names.alias(kind) for kind in ("occurrences", "events", "alerts"))
@@ -82,9 +82,10 @@ class Retrieval:
             (events, queries.events(plan, scope, warning=False, size=CHANGES)),
             (alerts, queries.alerts(plan, scope, size=ALERTS)),
         ]
-        pipeline = self._names.pipeline if vector is not None else "_none"
         hybrid = self._reader.search(
-            self._names.alias("patterns"), queries.hybrid(plan, scope, vector), pipeline=pipeline
+            nearest.indices if nearest else self._names.alias("patterns"),
+            queries.hybrid(plan, scope, nearest.vector if nearest else None),
+            pipeline=self._names.pipeline if nearest else "_none",
         )
         similar, (worst, own, warnings, changes, firing) = await asyncio.gather(hybrid, self._reader.together(searches))
         ranks: dict[str, int] = {}
