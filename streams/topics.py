@@ -164,16 +164,17 @@ class Broker:
             assigned=frozenset((p.topic, p.partition) for m in found.members for p in m.assignment.topic_partitions),
         )
 
-    def left_out(self, group: Group, names: Iterable[str]) -> list[tuple[str, int]]:
-        """Partitions of these topics that a stable group has given to nobody.
+    def misplaced(self, group: Group, names: Iterable[str]) -> list[tuple[str, int]]:
+        """Partitions of these topics that a stable group has given to nobody, or to somebody although they are gone.
 
-        A leader that comes back under its static id is handed the old assignment and computes none, so partitions that
-        appeared meanwhile (a topic made again) are read by nobody until a member drops out.
+        A leader that comes back under its static id is handed the old assignment and computes none, so after a topic
+        was made again with more or fewer partitions it does not fit until a member drops out.
         """
         if not group.stable:
             return []
-        there = {(name, partition) for name in names for partition in self.partitions(name)}
-        return sorted(there - group.assigned)
+        wanted = set(names)
+        there = {(name, partition) for name in wanted for partition in self.partitions(name)}
+        return sorted(there ^ {place for place in group.assigned if place[0] in wanted})
 
     def _offsets(self, partitions: Sequence[TopicPartition], spec: OffsetSpec) -> dict[tuple[str, int], int]:
         answers = self._client.list_offsets(dict.fromkeys(partitions, spec), request_timeout=self._timeout_s)

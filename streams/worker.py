@@ -41,7 +41,7 @@ log = structlog.get_logger()
 
 CHECKED_EVERY_S: Final = 5.0
 AGAIN_S: Final = 1.0  # before a service that is away is asked again
-LEFT_OUT_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
+MISPLACED_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
 CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
@@ -53,7 +53,7 @@ class Worker:
     def __init__(self, settings: Settings, only: Collection[str], label: str = "") -> None:
         self._kafka, self._id = settings.kafka, settings.worker.id
         self._session_timeout_s = settings.worker.session_timeout_s
-        self._left_out_rounds = 0
+        self._misplaced_rounds = 0
         chosen = [i for i in settings.kafka.declared_inputs() if SIGNALS[i.signal] in only]
         self.sink = Sink.from_settings(settings, label=label)
         self.letters = LetterProducer(settings.kafka, settings.worker.id, generation=self.sink.label)
@@ -189,11 +189,11 @@ class Worker:
     def check_topics(self) -> None:
         """Publish the lag; leave when a topic was replaced, its offsets mean something else now."""
         self._leave_if_replaced(self.intake.topic_ids, self.broker.topic_ids(self.steps))
+        misplaced = self.broker.misplaced(self.broker.group(self._kafka.group), self.steps)
+        self._misplaced_rounds = self._misplaced_rounds + 1 if misplaced else 0
+        if self._misplaced_rounds >= MISPLACED_ROUNDS:
+            leave(Exit.REPLACED, "the group's assignment does not fit the topics", partitions=misplaced)
         self.metrics.lag(self.broker.lag(self._kafka.group, self.assigned_partitions))
-        left_out = self.broker.left_out(self.broker.group(self._kafka.group), self.steps)
-        self._left_out_rounds = self._left_out_rounds + 1 if left_out else 0
-        if self._left_out_rounds >= LEFT_OUT_ROUNDS:
-            leave(Exit.REPLACED, "partitions are read by nobody", partitions=left_out)
 
     def check_generation(self) -> None:
         """Leave when readers have been switched to another generation: a restart follows, or says why it cannot."""
@@ -209,11 +209,11 @@ class Worker:
             log.warning("the last watermarks are not published", reason=str(error))
 
     def wait_for_old_self(self) -> None:
-        """Let an old membership under our static id expire if its assignment leaves partitions out."""
+        """Let an old membership under our static id expire if its assignment does not fit the topics any more."""
         deadline = time.monotonic() + self._session_timeout_s + 10
         while time.monotonic() < deadline:
             group = self.broker.group(self._kafka.group)
-            if self._id not in group.instances or not self.broker.left_out(group, self.steps):
+            if self._id not in group.instances or not self.broker.misplaced(group, self.steps):
                 return
             log.info("waiting for an old membership to expire", group=self._kafka.group, worker=self._id)
             time.sleep(2)

@@ -34,14 +34,15 @@ def test_differences(found: dict[str, Described], lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("stable", "assigned", "left_out"),
+    ("stable", "assigned", "misplaced"),
     [
         (True, {("t", 0), ("t", 1)}, []),
         (True, {("t", 0), ("other", 1)}, [("t", 1)]),
+        (True, {("t", 0), ("t", 1), ("t", 2)}, [("t", 2)]),  # the topic was made again with fewer
         (False, set(), []),  # a rebalance is open: it will hand them out
     ],
 )
-def test_left_out(stable: bool, assigned: set[tuple[str, int]], left_out: list[tuple[str, int]]) -> None:
+def test_misplaced(stable: bool, assigned: set[tuple[str, int]], misplaced: list[tuple[str, int]]) -> None:
     class Two(Broker):
         def __init__(self) -> None: ...
 
@@ -49,7 +50,7 @@ def test_left_out(stable: bool, assigned: set[tuple[str, int]], left_out: list[t
             return [0, 1]
 
     group = Group(stable=stable, instances=frozenset(), assigned=frozenset(assigned))
-    assert Two().left_out(group, ["t"]) == left_out
+    assert Two().misplaced(group, ["t"]) == misplaced
 
 
 def test_metrics_are_declared_once() -> None:
