@@ -21,6 +21,7 @@ from schemas.documents import BLOCK_BITS, digest, slice_key
 from schemas.errors import StartupError
 from schemas.records import Message
 from spark_jobs.messages import SPARK_SCHEMA, batch_of
+from spark_jobs.session import map_arrow
 
 TEXT_SUFFIXES: Final = (".json", ".jsonl", ".ndjson", ".log", ".txt")
 COMPRESSED: Final = (".gz", ".zst", ".bz2", ".lz4", ".snappy")
@@ -161,7 +162,7 @@ def _lines(spark: SparkSession, paths: Sequence[str]) -> Archive:
         written.alias("written_ms"),
         f.col("value").cast("binary").alias("value"),
     )
-    return Archive(messages=rows.mapInArrow(number_lines, SPARK_SCHEMA), separate=True, dated=False)
+    return Archive(messages=map_arrow(rows, number_lines, SPARK_SCHEMA), separate=True, dated=False)
 
 
 def number_lines(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -26,7 +26,7 @@ from spark_jobs import partials, ranges, writing
 from spark_jobs.folding import Folding, Refusal
 from spark_jobs.kafka_source import Range, read_kafka
 from spark_jobs.partials import LETTER, SEEN
-from spark_jobs.session import one_line, progress
+from spark_jobs.session import map_arrow, one_line, progress
 
 TEXTS_PER_MODEL: Final = 2_000  # for so many a second process with a model of its own is worth its start
 
@@ -96,14 +96,13 @@ class History:
 
     def fold(self, folding: Folding) -> DataFrame:
         """Parts of changes, computed once and kept: writing asks for them several times."""
-        parts = self.messages.mapInArrow(folding.run, partials.SPARK_SCHEMA)
+        parts = map_arrow(self.messages, folding.run, partials.SPARK_SCHEMA)
         return parts.persist(StorageLevel.MEMORY_AND_DISK)
 
     def joined(self, parts: DataFrame) -> DataFrame:
         """All parts of a document side by side, a pattern before its occurrences."""
         number = self.spark.sparkContext.defaultParallelism * 2
-        shuffled = parts.repartition(number, "home")
-        return shuffled.sortWithinPartitions("home", f.desc("kind"), "day", "id")
+        return parts.repartition(number, "home").sortWithinPartitions("home", f.desc("kind"), "day", "id")
 
     def _seen(self, report: Report, parts: DataFrame) -> None:
         with progress(self.spark, "reading and folding", self.out), one_line():
@@ -116,7 +115,7 @@ class History:
     def _write(self, what: str, parts: DataFrame, report: Report) -> None:
         task = writing.Writing(settings=self.settings, label=self.label)
         with progress(self.spark, f"writing {what}", self.out), one_line():
-            for row in self.joined(parts).mapInArrow(task.run, writing.WRITTEN_SCHEMA).collect():
+            for row in map_arrow(self.joined(parts), task.run, writing.WRITTEN_SCHEMA).collect():
                 report.documents += row.documents
                 if row.reason:
                     report.refused[Target(row.kind, row.day, row.id)] = row.reason
@@ -133,17 +132,15 @@ class History:
             return
         if folder:
             with progress(self.spark, f"writing rejects to {folder}", self.out), one_line():
-                letters.mapInArrow(writing.rejects, writing.REJECT_SCHEMA).write.parquet(folder)
+                map_arrow(letters, writing.rejects, writing.REJECT_SCHEMA).write.parquet(folder)
                 report.letters = report.letters_sent = self.spark.read.parquet(folder).count()
             return
         with progress(self.spark, "sending dead letters", self.out), one_line():
-            letters = letters.dropDuplicates(["id"]).persist(StorageLevel.MEMORY_AND_DISK)
             report.letters = letters.count()
             new = letters.join(self._there(), "id", "left_anti").select(*partials.ARROW_SCHEMA.names)
             task = writing.Sending(settings=self.settings, label=self.label)
             sent = new.coalesce(self.spark.sparkContext.defaultParallelism)
-            report.letters_sent = _total(sent.mapInArrow(task.run, writing.NUMBER_SCHEMA)).get("letters", 0)
-            letters.unpersist()
+            report.letters_sent = _total(map_arrow(sent, task.run, writing.NUMBER_SCHEMA)).get("letters", 0)
 
     def _there(self) -> DataFrame:
         """The coordinates of the letters that the topic holds already."""
@@ -151,20 +148,20 @@ class History:
         held = ranges.hold(kafka, [kafka.dead_letters_topic], None, None, "")
         wanted = [Range(h.topic, h.topic_id, h.partition, h.low, h.high) for h in held]
         tasks = ranges.tasks(wanted, self.spark.sparkContext.defaultParallelism)
-        return read_kafka(self.spark, kafka, tasks).mapInArrow(writing.letter_ids, writing.ID_SCHEMA).distinct()
+        return map_arrow(read_kafka(self.spark, kafka, tasks), writing.letter_ids, writing.ID_SCHEMA).distinct()
 
     def _embed(self, patterns: DataFrame, report: Report) -> None:
         index = open_index(self.settings, self.label)
         index.request("POST", f"/{index.names.pattern('patterns')}/_refresh?ignore_unavailable=true")
         with progress(self.spark, "embedding", self.out), one_line():
-            rows = patterns.mapInArrow(writing.texts, "text string, id string").distinct().persist()
+            rows = map_arrow(patterns, writing.texts, "text string, id string").distinct().persist()
             number = -(-rows.select("text").distinct().count() // TEXTS_PER_MODEL)
             if number:
                 number = min(number, self.spark.sparkContext.defaultParallelism)
                 task = writing.Embedding(settings=self.settings, label=self.label)
                 # All rows of a text in one partition, side by side: the model sees each text once.
                 sorted_rows = rows.repartition(number, "text").sortWithinPartitions("text")
-                given = _total(sorted_rows.mapInArrow(task.run, writing.NUMBER_SCHEMA))
+                given = _total(map_arrow(sorted_rows, task.run, writing.NUMBER_SCHEMA))
                 report.patterns, report.texts = given.get("patterns", 0), given.get("texts", 0)
             rows.unpersist()
 

@@ -1,16 +1,20 @@
 """The Spark session of a job, how far it has got, and its errors as one line."""
 
+import os
 import re
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from pyspark.errors import PySparkException, PythonException
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.classic.dataframe import DataFrame as ClassicDataFrame
+from pyspark.sql.udf import UserDefinedFunction
+from pyspark.util import PythonEvalType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -24,13 +28,13 @@ LOCAL: Final = {
     "spark.driver.bindAddress": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.log.level": "FATAL",  # what fails is raised here as well, and said in one line
-    "spark.pyspark.python": sys.executable,
     "spark.executorEnv.PYTHONPATH": str(CHECKOUT),
 }
 EVERYWHERE: Final = {
     "spark.sql.execution.arrow.maxRecordsPerBatch": "2000",  # messages of a megabyte are nothing unusual
     "spark.python.worker.reuse": "true",  # its caches of templates and compiled rules outlive a task
     "spark.sql.sources.partitionColumnTypeInference.enabled": "false",  # a topic may be called 007
+    "spark.ui.showConsoleProgress": "false",  # we have our own
     "spark.sql.session.timeZone": "UTC",
     "spark.sql.parquet.compression.codec": "zstd",
 }
@@ -42,12 +46,14 @@ _RAISED: Final = re.compile(r"^schemas\.errors\.(\w+): (.*)", re.MULTILINE | re.
 def start(name: str, master: str, *, submitted: bool) -> SparkSession:
     """`submitted`: spark-submit has started the JVM and knows the cluster. Raises StartupError without a Java."""
     builder = SparkSession.builder.appName(name)
+    if not submitted:
+        os.environ["PYSPARK_PYTHON"] = sys.executable  # what Spark reads; its default is whatever `python3` is
     for key, value in ({} if submitted else LOCAL | {"spark.master": master}).items():
         builder = builder.config(key, value)
     for key, value in EVERYWHERE.items():
         builder = builder.config(key, value)
     try:
-        return builder.getOrCreate()
+        spark = builder.getOrCreate()
     except PySparkException as error:
         if error.getCondition() != "JAVA_GATEWAY_EXITED":
             raise
@@ -55,6 +61,9 @@ def start(name: str, master: str, *, submitted: bool) -> SparkSession:
             "Spark could not start Java. It needs 17 to 25: install one (`apt-get install default-jre-headless`) or "
             "set JAVA_HOME; what Java itself said is above."
         ) from None
+    # What is shuffled is small: parts of documents, coordinates, texts.
+    spark.conf.set("spark.sql.shuffle.partitions", spark.sparkContext.defaultParallelism * 2)
+    return spark
 
 
 @contextmanager
@@ -70,6 +79,14 @@ def one_line() -> Iterator[None]:
                 raise kind(said) from None
             raise SinkUnavailable(said) from None
         raise
+
+
+def map_arrow(rows: DataFrame, function: Callable[[Iterator[Any]], Iterator[Any]], schema: str) -> DataFrame:
+    """`DataFrame.mapInArrow`, which asks for pandas to be installed and then makes no use of it (Spark 4.3)."""
+    mapped = UserDefinedFunction(function, schema, evalType=PythonEvalType.SQL_MAP_ARROW_ITER_UDF)
+    column: Any = mapped(*(rows[name] for name in rows.columns))
+    java: Any = rows
+    return ClassicDataFrame(java._jdf.mapInArrow(column._jc, False, None), rows.sparkSession)
 
 
 def exists(spark: SparkSession, path: str) -> bool:
