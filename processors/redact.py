@@ -1,324 +1,193 @@
 """Text -> the same text without secrets: typed placeholders such as `<redacted:jwt>`, before anything is stored.
 
-One table of rules. A rule is tried only where one of its literals occurs, and literals that end in an underscore or a
-hyphen are looked for only where a long word follows one, so a clean line costs some dozens of substring searches.
-
-A rule must be linear in the text (possessive repeats, a boundary before every repeat), must stop at placeholders, and
-must leave words alone: "token expired", names of Kubernetes secrets, digests and trace ids are evidence.
+A rule is tried only where one of its literals occurs, or where a gate opens: gates are a few patterns, made from the
+table, that leap from one rare character to the next, so a clean line costs some two dozen quick looks.
 """
 
 import base64
 import binascii
 import hashlib
-import ipaddress
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import zip_longest
 from typing import Final
 
+from processors.redact_keyed import IP_ADDRESSES, KEYED, NAMES
+from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, secret_group
 from schemas.settings import Redaction
 
-REDACTION_VERSION: Final = 1
+REDACTION_VERSION: Final = 2
 
 _MAX_PASSES: Final = 24  # a placeholder may end a word in front of another secret; each pass sees what the last left
-_KEY_BODY_LENGTHS: Final = range(60, 80)  # one line of a PEM body that came as a message of its own
+_MAX_NESTING: Final = 2  # base64 in base64
 
-Check = Callable[[re.Match[str]], bool]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """What one kind of secret looks like. The group `secret` is replaced, or the whole match without one."""
-
-    name: str
-    literals: tuple[str, ...]  # one of them occurs in each match; empty: the pattern is its own prefilter
-    pattern: re.Pattern[str]
-    any_case: bool = False  # the literals are lower case and stand for every spelling
-    near: tuple[re.Pattern[str], ...] = ()  # for each literal, a quick look at what stands behind it, in lower case
-    check: Check | None = None  # False: it only looks like a secret
-
-
-def _token(name: str, literals: str, pattern: str, check: Check | None = None) -> Rule:
-    """A credential with a shape of its own, never part of a longer word."""
-    compiled = re.compile(rf"(?<![A-Za-z0-9])(?:{pattern})", re.ASCII)
-    return Rule(name=name, literals=tuple(literals.split()), pattern=compiled, check=check)
-
-
-def _secret_group(match: re.Match[str]) -> str | int:
-    return "secret" if "secret" in match.re.groupindex and match["secret"] is not None else 0
-
-
-def _mixed(match: re.Match[str]) -> bool:
-    """Letters of both cases and digits, as random tokens of that length have and words do not."""
-    text = match[_secret_group(match)]
-    return bool(re.search(r"[0-9]", text) and re.search(r"[a-z]", text) and re.search(r"[A-Z]", text))
-
-
-def _luhn(match: re.Match[str]) -> bool:
-    digits = [int(char) for char in match[0] if char.isdigit()]
-    if not _ISSUER.match("".join(map(str, digits))):
-        return False
-    doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
-    return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
-
-
-def _basic_credentials(match: re.Match[str]) -> bool:
-    try:
-        return b":" in base64.b64decode(match["secret"] + "==")
-    except binascii.Error:
-        return False
-
-
-def _mailbox(match: re.Match[str]) -> bool:
-    return not match[0].startswith("git@") and match[0].rpartition(".")[2].lower() not in _UNIT_SUFFIXES
-
-
-def _address(match: re.Match[str]) -> bool:
-    try:
-        ipaddress.ip_address(match[0])
-    except ValueError:
-        return False
-    return True
-
-
-_ISSUER: Final = re.compile(r"4|5[1-5]|2[2-7]|6(?:011|4[4-9]|5)|35|3[47]")  # networks, by the first digits
-# name@instance.suffix of systemd, and package@version.suffix: no mailboxes
-_UNIT_SUFFIXES: Final = frozenset(
-    ("service", "socket", "timer", "mount", "target", "slice", "scope", "device", "path", "swap", "automount")
-    + ("alpha", "beta", "rc", "js", "ts", "py", "rs", "go", "jar", "tgz", "gz", "zip", "conf", "yaml", "yml", "json")
-)
-# What stands after "password=" or "token:" without being one.
-_HARMLESS: Final = re.compile(
-    r"(?:none|null|nil|undefined|true|false|yes|no|empty|missing|required|invalid|expired|unset|set|ok|failed|failure"
-    r"|denied|rejected|wrong|incorrect|unknown|not|is|was|must|cannot|error|n/a|bearer|basic|string|bytes?|[0-9]{1,3}"
-    r"|[*x•.-]+|[\[(]?(?:redacted|filtered|hidden|masked|removed)[\])]?|\$\{?\w*\}?|\$\(.*|\{\{.*|%[sdvq]|%\(\w+\)s)[.!)]?",
-    re.IGNORECASE,
-)
-_FLAG_PROSE: Final = frozenset(("flag", "option", "argument", "parameter", "and", "or", "is", "was", "for", "with"))
-_PLACEHOLDERS: Final = re.compile(r"(?:<redacted:[a-z-]+>)+")
-_FILE: Final = re.compile(r"(?:/[\w.@-]+){2,}/?|/[\w-]+\.[a-z]{2,5}|https?://.*|\d{4}-\d\d-\d\d.*")
-_KUBERNETES_NAME: Final = re.compile(r"(?=.*[-/])(?:[a-z0-9.-]{1,63}/)?[a-z][a-z0-9]{0,11}(?:[-.][a-z0-9]{1,11})*")
-_UNLIKE_A_WORD: Final = re.compile(r"(?=.{5})(?:(?=.*[0-9])(?=.*[A-Za-z])|.*[a-z].*[A-Z]|.*[!#$%^&*+=~])")
-
-
-def _assigned(match: re.Match[str]) -> bool:
-    """Whether what follows a key such as `password=` is a value worth hiding."""
-    key, value = match["key"].lower(), match["secret"].strip("\"'\\")
-    least = 1 if key.startswith(("pass", "pwd")) else 4
-    if len(value) < least or _PLACEHOLDERS.fullmatch(value) or _HARMLESS.fullmatch(value) or _FILE.fullmatch(value):
-        return False
-    if key == "pwd" and value.startswith(("/", "~")):
-        return False  # the working directory of a shell
-    if key == "secret" and _KUBERNETES_NAME.fullmatch(value):
-        return False
-    if "=" in match["sep"] or match["quote"] or match["keyquote"]:
-        return True
-    # "key: value" may be prose: believe it of something unlike a word, or of a password on a line of its own
-    return bool(_UNLIKE_A_WORD.match(value[:64])) or (key.startswith("pass") and _alone(match))
-
-
-def _alone(match: re.Match[str]) -> bool:
-    """Whether the pair is a whole line, as in YAML; a key may have a prefix, such as `db.password`."""
-    text, start = match.string, match.start()
-    before = text[max(0, start - 64) : start].rpartition("\n")[2].lstrip()
-    return text[match.end() : match.end() + 1] in ("", "\n", "\r") and " " not in before
-
-
-def _flag_value(match: re.Match[str]) -> bool:
-    return match["secret"] not in _FLAG_PROSE and not _HARMLESS.fullmatch(match["secret"])
-
-
-_STRONG_KEYS: Final = r"passw(?:or)?ds?|passphrase|passcode|pwd|(?<!by)(?<!com)(?<!sur)(?<!over)pass|(?<![a-z])pw"
-_WEAK_KEYS: Final = (
-    r"secret|token|(?:api|access|account|private|secret|signing|encryption|master|auth|session|shared|client|storage"
-    r"|service|webhook|deploy|license)[_.-]?key|(?:connection|conn)[_.-]?string|credentials?"
-    r"|(?<![a-z])(?:auth(?=\\{0,3}[\"'])|sig|signature)"
-)
-_SEPARATOR: Final = r"\s{0,2}(?:=>|:=|==?|:)\s{0,2}"
-# A quoted value ends at the same quote, or with the line when that was cut; a bare one may hold commas and quotes
-# where another pair does not begin behind them.
-_VALUE: Final = (
-    r"(?P<quote>\\{0,3}[\"'`])?(?P<secret>(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))*+"
-    r"|(?![(\[{])(?:<redacted:[a-z-]+>|[^\s\"'<,;&]|,(?=[^\s\"'{\[<])(?![\w.-]+[=:])|['\"](?=[\w!@#$%^*]))++))"
-)
-
-
-def _pair(name: str, literals: str, key: str) -> Rule:
-    pattern = rf"(?P<key>{key})(?P<keyquote>\\{{0,3}}[\"'`\]])?(?P<sep>{_SEPARATOR}){_VALUE}"
-    words = tuple(literals.split())
-    return Rule(
-        name=name,
-        literals=words,
-        near=tuple(re.compile(word + r"[a-z]{0,6}[\"'`\\\]]{0,4}\s{0,2}[:=]") for word in words),
-        pattern=re.compile(pattern, re.IGNORECASE),
-        any_case=True,
-        check=_assigned,
-    )
-
-
-def _phrase(name: str, literals: tuple[str, ...], pattern: str, check: Check | None = None) -> Rule:
-    """A secret that is known by the words around it, in any case."""
-    compiled = re.compile(pattern, re.IGNORECASE | re.ASCII)
-    return Rule(name=name, literals=literals, pattern=compiled, any_case=True, check=check)
-
-
-_RULES: Final = (
-    _token(
-        "private-key",
-        "BEGIN",
-        # up to the end marker; without one, everything that could still be part of the key
-        r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:(?:(?!-----)(?s:.))*+-----END[ A-Z0-9]{0,40}-----|[\w+/=:,.\\\s-]*+)",
-    ),
-    _token("aws-key", "AKIA ASIA ABIA ACCA", r"A(?:KI|SI|BI|CC)A[A-Z0-9]{16,}+"),
-    _token("github-token", "ghp_ gho_ ghu_ ghs_ ghr_ github_pat_", r"(?:gh[pousr]|github_pat)_\w{20,}+"),
-    _token(
-        "gitlab-token",
-        "glpat- gldt- glrt- glptt- glcbt- glft- glimt- glagent- glsoat- GR1348941",
-        r"(?:gl(?:pat|dt|rt|ptt|cbt|ft|imt|agent|soat)-|GR1348941)[\w.-]{16,}+",
-    ),
-    _token("slack-token", "xox xapp-", r"(?:xox[a-z](?:\.xox[a-z])?|xapp)-[A-Za-z0-9-]{10,}+"),
-    _token("slack-webhook", "hooks.slack.com/", r"hooks\.slack\.com/(?P<secret>[\w/-]{20,}+)"),
-    _token("stripe-key", "k_live_ k_test_ whsec_", r"(?:[sr]k_(?:live|test)_[\w+/=]{10,}+|whsec_[\w+/=]{20,}+)"),
-    _token("google-key", "AIza ya29. GOCSPX-", r"(?:AIza|ya29\.|GOCSPX-)[\w.-]{24,}+"),
-    _token("azure-key", "Q~ AZDO", r"[\w~.-]{3}[0-9]Q~[\w~.-]{31,}+|[A-Za-z0-9]{60,80}AZDO[A-Za-z0-9]{4,}+"),
-    _token("npm-token", "npm_", r"npm_[A-Za-z0-9]{36,}+"),
-    _token("pypi-token", "pypi-AgE", r"pypi-AgE[\w-]{20,}+"),
-    _token("docker-token", "dckr_", r"dckr_[a-z]{2,4}_[\w-]{20,}+"),
-    _token("openai-key", "sk-", r"sk-(?:proj|svcacct|admin|ant|or)-[\w-]{16,}+"),
-    _token("openai-key", "sk-", r"sk-[\w-]{20,}+", _mixed),
-    _token("model-hub-token", "hf_ gsk_ r8_ xai- pplx-", r"(?:hf_|gsk_|r8_|xai-|pplx-)[A-Za-z0-9]{30,}+"),
-    _token("twilio-key", "SK AC", r"(?:SK|AC)[0-9a-f]{32}(?![A-Za-z0-9])"),
-    _token("sendgrid-key", "SG. xkeysib-", r"SG\.[\w-]{16,}+\.[\w-]{16,}+|xkeysib-[\w-]{20,}+"),
-    _token("mail-key", "key-", r"key-[0-9a-f]{32,}+"),
-    _token("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[0-9a-f]{32,}+"),
-    _token("vault-token", "hvs. hvb. hvr. .atlasv1.", r"hv[sbr]\.[\w-]{20,}+|\w{10,20}\.atlasv1\.[\w-]{40,}+"),
-    _token("databricks-token", "dapi", r"dapi[0-9a-f]{32,}+(?:-[0-9])?"),
-    _token("telegram-token", ":AA", r"[0-9]{6,12}:AA[\w-]{30,}+"),
-    _token("discord-webhook", "/api/webhooks/", r"/api/webhooks/[0-9]{15,20}/(?P<secret>[\w-]{40,}+)"),
-    _token("shop-token", "shpat_ shpca_ shppa_ shpss_", r"shp(?:at|ca|pa|ss)_[0-9A-Fa-f]{32,}+"),
-    _token("monitoring-token", "NRAK- glsa_ glc_ sntry", r"(?:NRAK-|glsa_|glc_|sntry[su]_)[\w+/=-]{24,}+"),
-    _token("atlassian-token", "ATATT3 ATCTT3 ATBB", r"(?:ATATT3|ATCTT3|ATBB)[\w=-]{24,}+"),
-    _token("package-token", "rubygems_ AKCp pul-", r"rubygems_[0-9a-f]{32,}+|AKCp[A-Za-z0-9]{40,}+|pul-[0-9a-f]{40,}+"),
-    _token("network-token", "tskey-", r"tskey-[\w-]{20,}+"),
-    _token("planetscale-token", "pscale_", r"pscale_[a-z]{2,6}_[\w.-]{24,}+"),
-    _token("cloud-key", "LTAI AKID", r"(?:LTAI[A-Za-z0-9]{16,}+|AKID[A-Za-z0-9]{28,}+)", _mixed),
-    _token("jwt", "eyJ", r"eyJ[\w=-]{12,}+(?:\.[\w=-]*+){0,4}"),
-    _phrase(
-        "password",
-        ("://",),
-        r"://[^\s/:@\"'<>]{0,256}+:(?P<secret>(?!<redacted:[a-z-]+>@)[^\s/\"']{1,512})@",
-    ),
-    _phrase(
-        "authorization",
-        ("bearer", "authorization"),
-        r"(?:authorization[\"'\\]*\s?[:=]\s?[\"'\\]*(?:bearer|token|apikey|negotiate|digest|aws4-hmac-sha256)\s{1,2}"
-        r"|\bbearer\s{1,2}(?=[\w~+/.=-]*[0-9]))(?P<secret>[^\s\"'<>,;\\]{8,}+(?:,\s?\w+=[^\s,]{1,512}){0,8})",
-    ),
-    _phrase("authorization", ("basic ",), r"\bbasic\s{1,2}(?P<secret>[A-Za-z0-9+/_-]{6,}+={0,2})", _basic_credentials),
-    _phrase("cookie", ("cookie",), r"\bcookie[\"']?\s?[:=]\s?[\"']?(?P<secret>[\w.-]+=(?!<redacted)[^\n\"']++)"),
-    _pair("password", "pass pw", _STRONG_KEYS),
-    _pair("secret", "secret token key string credential auth sig", _WEAK_KEYS),
-    _phrase(
-        "password",
-        ("--", "identified by", " -u "),
-        rf"(?:(?<![\w-])--[\w-]{{0,40}}(?:{_STRONG_KEYS}|secret|token|api-key)[ \t]{{1,2}}|identified by\s{{1,2}}"
-        r"|\s-u [^\s:]{1,64}:)[\"']?(?P<secret>(?![-<])[^\s\"']{3,})",
-        _flag_value,
-    ),
-    _phrase("password", ("</",), rf"<[\w.-]{{0,40}}(?:{_STRONG_KEYS}|{_WEAK_KEYS})>(?P<secret>(?!<)[^<\n]{{3,512}})</"),
-    _phrase("email", ("@",), r"(?<![\w.%+-])[\w.%+-]{1,64}+@(?:[a-z0-9-]{1,63}+\.){1,8}[a-z]{2,24}(?![\w-])", _mailbox),
-    Rule(
-        name="card",
-        literals=(),
-        # the first digit in front, so that the search leaps from candidate to candidate
-        pattern=re.compile(
-            r"[2-6](?<![\w.+-].)(?:[0-9]{15}|[0-9]{3}(?:([ -])[0-9]{4}\1[0-9]{4}\1[0-9]{4}|([ -])[0-9]{6}\2[0-9]{5})"
-            r"|(?<=3)[47][0-9]{13})(?![\w-]|\.[0-9])"
-        ),
-        check=_luhn,
-    ),
-    Rule(
-        name="discord-token",
-        literals=(),
-        pattern=re.compile(r"[MNO](?<![\w.-].)[A-Za-z0-9_-]{22,27}\.[\w-]{6}\.[\w-]{27,}+", re.ASCII),
-        check=_mixed,
-    ),
-)
+# A message may hold nothing but lines of a key's body, or but its last line.
 _KEY_BODY: Final = Rule(
-    name="private-key", literals=(), pattern=re.compile(r"\A[A-Za-z0-9+/]{60,}={0,2}\s*\Z"), check=_mixed
-)
-_IP_ADDRESSES: Final = (
-    Rule(
-        name="ip", literals=(), pattern=re.compile(r"(?<![\w.])[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?![\w.])"), check=_address
+    name="private-key",
+    literals=(),
+    pattern=re.compile(
+        r"\A\s*(?:[A-Za-z0-9+/]{60,80}={0,2}(?:\s|\\[nr])*+)++(?:[A-Za-z0-9+/]{1,80}={0,2}\s*)?\Z"
+        r"|\A\s*(?:[A-Za-z0-9+/]{4}){2,20}+(?:[A-Za-z0-9+/]{2,3}={1,2})?\s*\Z"
     ),
-    Rule(
-        name="ip",
-        literals=("::", ":"),
-        pattern=re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f]*:)[0-9A-Fa-f:]{2,39}+(?![\w:])", re.ASCII),
-        check=_address,
-    ),
+    check=mixed,
 )
+_ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
+_STANDARD: Final = str.maketrans("-_", "+/")
+_READABLE: Final = re.compile(r"[\t\n\r -~]*")
 
-
-# Literals with one of these are looked for only where what follows is long enough for a token.
-_GATES: Final = {gate: re.compile(gate + r"[\w+/=.-]{14}") for gate in "_-"}
-_Words = tuple[tuple[str, int], ...]
+# What a gate made of a literal asks of the text: what stands right before its rare character, and behind it.
+_RARE: Final = "_-.$/"
+_ENOUGH: Final = r"[\w+/=.$-]{14}"  # behind a literal that ends in its rare character a token goes on
+# Digits, hyphens, what may not stand right before a card, and what may: letters too, such as that of \\n.
+_DIGITS: Final = bytes(
+    ord("0" if 48 <= i < 58 else "-" if i == 45 else "x" if i in b"_.+" else " ") for i in range(256)
+)
+_GROUPED: Final = re.compile(rb" 0000(?:0{11}|[ -]0000[ -]0000|[ -]000000[ -]00000)")
+_LETTERS: Final = bytes(97 if chr(i).isalnum() and i < 128 else 32 for i in range(256))
+_RUN: Final = b"a" * LONG_RUN
+# In a long run: a capital among small letters, as base64 has and digests do not. CamelCase passes, and is looked at.
+_CAPITAL: Final = re.compile(rf"[A-Z](?=[A-Z0-9]{{0,11}}[a-z])(?=[A-Za-z0-9]{{{LONG_RUN // 2}}})")
 
 
 class Redactor:
     """Replaces secrets by typed placeholders: pure, linear in the text, and its own output stays as it is."""
 
     def __init__(self, settings: Redaction) -> None:
-        self._rules = _RULES + (_IP_ADDRESSES if settings.ip_addresses else ())
-        by_gate = _by_gate(self._rules)
-        self._ungated = by_gate.pop("")
-        self._gated = tuple((_GATES[gate], words) for gate, words in by_gate.items())
-        self._any_case = tuple(
-            (word, near, i)
-            for i, rule in enumerate(self._rules)
-            if rule.any_case
-            for word, near in zip_longest(rule.literals, rule.near)
-        )
-        self._always = tuple(i for i, rule in enumerate(self._rules) if not rule.literals)
+        extra = tuple(Rule(name=e.name, literals=(), pattern=re.compile(e.regex)) for e in settings.extra)
+        addresses = IP_ADDRESSES if settings.ip_addresses else ()
+        self._rules = (*extra, *TOKENS, *KEYED, *addresses, *(NAMES if settings.names else ()))
+        self._gates = _gates(self._rules)
+        self._words = _words(self._rules)
+        self._in_runs = tuple((word, i) for word, i in _exact(self._rules) if self._rules[i].run)
+        self._extra = list(range(len(extra)))
+        self._field = lru_cache(maxsize=1 << 16)(self._redacted_field)
         shown = f"{REDACTION_VERSION}:{settings.model_dump_json()}"
         self.identity = f"redaction-{hashlib.sha256(shown.encode()).hexdigest()[:12]}"
 
     def __call__(self, text: str) -> str:
+        return self._redacted(text, _MAX_NESTING)
+
+    def fields(self, fields: Mapping[str, str]) -> dict[str, str]:
+        """Labels and the like: a value may be a secret by its own shape or by its name. Sorted by name."""
+        return dict(self._field(name, value) for name, value in sorted(fields.items()))
+
+    def _redacted_field(self, name: str, value: str) -> tuple[str, str]:
+        shown = self(value)
+        if shown == value:
+            whole = self(f'{name}="{value.translate(_NO_QUOTES)}"')
+            _, _, redacted = whole.partition('="')
+            shown = redacted.rstrip('"') if redacted.startswith("<redacted:") else value
+        return self(name), shown
+
+    def _redacted(self, text: str, nesting: int) -> str:
         for _ in range(_MAX_PASSES):
-            redacted = self._pass(text)
+            redacted = self._pass(text, nesting)
             if redacted == text:
                 break
             text = redacted
         return text
 
-    def _pass(self, text: str) -> str:
-        for i in self._candidates(text):
+    def _pass(self, text: str, nesting: int) -> str:
+        raw = text.encode("latin-1", "replace")  # one byte a character
+        long_run = _RUN in raw.translate(_LETTERS)
+        candidates = self._extra.copy()
+        for sign, gate, words, gated in self._gates:
+            if sign in text and gate.search(text):
+                candidates += [i for word, i in words if word in text]
+                candidates += gated
+        lower = text.lower()
+        for looks in [looks for word, looks in self._words if word in lower]:
+            candidates += [i for near, i in looks if near is None or near.search(lower)]
+        if long_run:
+            candidates += [i for word, i in self._in_runs if word in text]
+        for i in sorted(set(candidates)) if candidates else ():
             text = _apply(self._rules[i], text)
-        if len(text) in _KEY_BODY_LENGTHS and " " not in text:
+        if _GROUPED.search(b" " + raw.translate(_DIGITS)):
+            text = _apply(CARD, text)
+        if " " not in text[8:60]:
             text = _apply(_KEY_BODY, text)
+        if long_run and nesting and _CAPITAL.search(text):
+            text = _ENCODED.sub(lambda match: self._decoded(match, nesting - 1), text)
         return text
 
-    def _candidates(self, text: str) -> list[int]:
-        """The rules that may match, in the order of the table."""
-        found = [i for word, i in self._ungated if word in text]
-        for gate, words in self._gated:
-            if gate.search(text):
-                found += [i for word, i in words if word in text]
-        lower = text.lower()
-        found += [i for word, near, i in self._any_case if word in lower and (near is None or near.search(lower))]
-        found += [i for i in self._always if self._rules[i].pattern.search(text)]
-        return sorted(set(found)) if found else found
+    def _decoded(self, match: re.Match[str], nesting: int) -> str:
+        """Base64 of a text that holds a secret goes as a whole."""
+        word = match[0].rstrip("=").translate(_STANDARD)
+        if not mixed(match):
+            return match[0]
+        try:
+            text = base64.b64decode(word[: len(word) - (len(word) % 4 == 1)] + "==").decode()
+        except (binascii.Error, UnicodeDecodeError):
+            return match[0]
+        if not _READABLE.fullmatch(text) or self._redacted(text, nesting) == text:
+            return match[0]
+        return "<redacted:encoded>"
 
 
-def _by_gate(rules: tuple[Rule, ...]) -> dict[str, _Words]:
-    """Exact literals with the number of their rule, by the gate that they stand behind; "" for none."""
-    gated: dict[str, list[tuple[str, int]]] = {gate: [] for gate in ("", *_GATES)}
+_NO_QUOTES: Final = str.maketrans("\"'`\\\n", "_____")
+_Numbered = tuple[tuple[str, int], ...]  # literals with the number of their rule
+_Gate = tuple[str, re.Pattern[str], _Numbered, list[int]]
+_Looks = tuple[tuple[re.Pattern[str] | None, int], ...]
+
+
+def _words(rules: Iterable[Rule]) -> tuple[tuple[str, _Looks], ...]:
+    """Each literal of the rules in any case once, with the closer looks behind it."""
+    words: dict[str, list[tuple[re.Pattern[str] | None, int]]] = {}
     for i, rule in enumerate(rules):
-        for word in () if rule.any_case else rule.literals:
-            gated[next((gate for gate in _GATES if gate in word), "")].append((word, i))
-    return {gate: tuple(words) for gate, words in gated.items()}
+        for word, near in zip_longest(rule.literals, rule.near) if rule.any_case else ():
+            words.setdefault(word, []).append((near, i))
+    return tuple((word, tuple(looks)) for word, looks in words.items())
+
+
+def _exact(rules: Iterable[Rule]) -> _Numbered:
+    return tuple((word, i) for i, rule in enumerate(rules) if not rule.any_case for word in rule.literals)
+
+
+def _anchor(word: str) -> int:
+    """Where in a literal its rarest character stands: the last sign with two characters before it, or a capital."""
+    signs = [i for i, char in enumerate(word) if char in _RARE and i >= 2]
+    return signs[-1] if signs else next(i for i, char in enumerate(word) if char.isupper())
+
+
+def _gates(rules: tuple[Rule, ...]) -> tuple[_Gate, ...]:
+    """One pattern for each rare sign and one for all capitals; behind each the literals to look for, or rules."""
+    befores: dict[str, dict[str, list[str]]] = {sign: {} for sign in _RARE}  # by sign, by what stands behind it
+    capitals: dict[str, list[str]] = {}
+    words: dict[str, list[tuple[str, int]]] = {sign: [] for sign in (*_RARE, "")}
+    gated: dict[str, list[int]] = {sign: [] for sign in words}
+    for word, i in _exact(rules):
+        if rules[i].run:
+            continue
+        at = _anchor(word)
+        sign, behind = word[at] if word[at] in _RARE else "", re.escape(word[at + 1 :])
+        if sign:
+            befores[sign].setdefault(behind or _ENOUGH, []).append(word[max(0, at - 4) : at])
+        else:
+            capitals.setdefault(word[at], []).append((f"(?<={re.escape(word[: at + 1])})" if at else "") + behind)
+        words[sign].append((word, i))
+    for i, rule in enumerate(rules):
+        for gate in rule.gates:
+            sign = gate[0] if gate[0] in _RARE else ""
+            (befores[sign].setdefault(gate[1:], []) if sign else capitals.setdefault(gate[0], []).append(gate[1:]))
+            gated[sign].append(i)
+    patterns = {sign: _behind(sign, looks) for sign, looks in befores.items()}
+    # Each branch begins with one character, and so with few of them: `re` leaps from one to the next.
+    patterns[""] = "|".join(f"{char}(?:{'|'.join(dict.fromkeys(looks))})" for char, looks in sorted(capitals.items()))
+    return tuple((sign, re.compile(each, re.ASCII), tuple(words[sign]), gated[sign]) for sign, each in patterns.items())
+
+
+def _behind(sign: str, looks: Mapping[str, list[str]]) -> str:
+    """The sign first, so that `re` leaps to it; then two characters before it, which refuse most places."""
+    escaped, each = re.escape(sign), []
+    for behind, befores in looks.items():
+        for width in sorted({len(before) for before in befores}):  # a look behind has one width
+            before = "|".join(re.escape(b) for b in dict.fromkeys(befores) if len(b) == width)
+            each.append(f"(?<=(?:{before}){escaped}){behind}")
+    literal = [before for befores in looks.values() for before in befores]
+    near = "".join(f"[{re.escape(''.join(sorted({before[at] for before in literal})))}]" for at in (-2, -1))
+    own = [behind for behind, befores in looks.items() if not befores]
+    return f"{escaped}(?:{'|'.join([f'(?<={near}{escaped})(?:' + '|'.join(each) + ')', *own])})"
 
 
 def _apply(rule: Rule, text: str) -> str:
@@ -327,7 +196,7 @@ def _apply(rule: Rule, text: str) -> str:
     def replace(match: re.Match[str]) -> str:
         if rule.check and not rule.check(match):
             return match[0]
-        start, end = match.span(_secret_group(match))
+        start, end = match.span(secret_group(match))
         return match.string[match.start() : start] + placeholder + match.string[end : match.end()]
 
     return rule.pattern.sub(replace, text)

@@ -4,10 +4,12 @@
 `FRESHET_SECRETS_DIR=/run/secrets`, the file `/run/secrets/freshet_kafka__password` holds the same value.
 """
 
+import math
 import os
+import re
 import ssl
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
@@ -29,6 +31,8 @@ from schemas.records import Format, Signal
 LOCAL_ENV_FILE = Path(".local/freshet.env")  # written by `make up`
 Positive = Annotated[int, Field(gt=0)]
 Seconds = Annotated[float, Field(gt=0)]
+MOST_STEPS: Final = 50_000  # that an added rule may take at one character of a text
+MOST_REGEX_CHARS: Final = 1_000
 
 
 def _authorities(file: Path | None) -> Path | None:
@@ -44,6 +48,27 @@ def _authorities(file: Path | None) -> Path | None:
 
 
 CaFile = Annotated[Path | None, BeforeValidator(lambda given: given or None), AfterValidator(_authorities)]
+
+
+def linear(regex: str) -> str:
+    """Refuses what may take more than linear time, by its looks: `re` knows no time limit."""
+    try:
+        compiled = re.compile(regex)
+    except re.error as error:
+        raise ValueError(f"this is no regular expression: {error}") from None
+    if compiled.search(""):
+        raise ValueError("this regular expression matches the empty text, so it would match everywhere")
+    signs = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "c", regex)
+    if re.search(r"\)[*+{]", signs):
+        raise ValueError("a repeated group may take exponential time; repeat a character class instead")
+    if re.search(r"[^+*?}(][*+](?!\+)|\{\d*,\}(?!\+)", signs):
+        raise ValueError(
+            "an unbounded repeat may take quadratic time; write {1,200} instead of +, {0,200} instead of *"
+        )
+    widths = [int(most) - int(least or 0) + 1 for least, most in re.findall(r"\{(\d*),(\d+)\}(?!\+)", signs)]
+    if math.prod(widths) > MOST_STEPS or len(regex) > MOST_REGEX_CHARS:
+        raise ValueError(f"the widths of its repeats multiply to more than {MOST_STEPS}, or it is too long; narrow it")
+    return regex
 
 
 class _Section(BaseModel):
@@ -161,8 +186,23 @@ class Embedder(_Section):
     threads: Positive = Field(1, description="torch threads in a worker")
 
 
+class ExtraRule(_Section):
+    """A kind of secret that the product does not know, such as a house's own tokens."""
+
+    name: str = Field(pattern=r"^[a-z][a-z-]{0,30}$", description="its placeholder is <redacted:NAME>")
+    regex: Annotated[str, AfterValidator(linear)] = Field(
+        description="Python's syntax; what the group `secret` matches goes, or the whole match"
+    )
+
+
 class Redaction(_Section):
     ip_addresses: bool = Field(False, description="redact IP addresses too; off: they matter in an incident")
+    names: bool = Field(
+        False,
+        description="redact names of people and accounts where a key or a phrase says so (user=bob, password for bob "
+        "from ...); names in prose are not found",
+    )
+    extra: tuple[ExtraRule, ...] = Field((), description='JSON: [{"name": "our-token", "regex": "ours_[a-z0-9]{32}"}]')
 
 
 class Retention(_Section):

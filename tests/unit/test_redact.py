@@ -30,7 +30,7 @@ TOKENS = [
     ("sk-ant-api03-", ALNUM, 90, "openai-key"),
     ("hf_", ALNUM, 34, "model-hub-token"),
     ("SK", HEX, 32, "twilio-key"),
-    ("SG." + "a1B2" * 5 + "ab.", ALNUM, 43, "sendgrid-key"),
+    ("SG." + "a1B2" * 5 + "ab.", ALNUM, 43, "mail-key"),
     ("dop_v1_", HEX, 64, "digitalocean-token"),
     ("hvs.", ALNUM, 24, "vault-token"),
     ("dapi", HEX, 32, "databricks-token"),
