@@ -38,6 +38,7 @@ CATALOG_REMEMBERED_S: Final = 5.0
 RUNBOOKS_SHOWN: Final = 3
 SYNC_EVERY_S: Final = 1.0
 EMBEDDER_EVERY_S: Final = 5.0
+EMBEDDED_AT_ONCE: Final = 64  # sections: about half a second
 NO_MODEL: Final = "no model is configured"
 
 
@@ -251,26 +252,33 @@ class Assistant:
             await asyncio.sleep(EMBEDDER_EVERY_S)
 
     async def _follow_runbooks(self) -> None:
-        """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away."""
+        """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away or empty."""
         while True:
+            more = False
             try:
-                version = await self._runbooks.corpus_version()
-                if version is not None and version != self._library.corpus.version:
-                    corpus = await self._runbooks.snapshot()
-                    if corpus is not None:
-                        self._library = await asyncio.to_thread(Library.of, corpus)
-                self._runbook_trouble = "" if version is not None else "no runbooks have been published"
-                if self._library.entries and not self._library.vectors and self._embedder.ready():
-                    await self._embed_library()
+                corpus = await self._runbooks.snapshot()
+                if corpus is not None and corpus is not self._library.corpus:
+                    self._library = await asyncio.to_thread(Library.of, corpus, self._library)
+                self._runbook_trouble = "" if corpus is not None else self._why_none()
+                more = await self._embed_some()
             except (SinkUnavailable, SinkMisconfigured) as error:
                 self._runbook_trouble = f"runbooks may be out of date ({error})"
-            await asyncio.sleep(SYNC_EVERY_S)
+            await asyncio.sleep(0 if more else SYNC_EVERY_S)
 
-    async def _embed_library(self) -> None:
+    def _why_none(self) -> str:
+        if self._library.entries:
+            return "runbooks may be out of date: Redis has lost them, a worker builds them again"
+        return "runbooks are not loaded: none was published, or a worker is still building them"
+
+    async def _embed_some(self) -> bool:
+        """Vectors for a few sections; whether there may be more. An edit need not wait for thousands of others."""
         library = self._library
-        texts = [entry.section.plain[:1_500] for entry in library.entries]
-        vectors = await asyncio.to_thread(self._embedder.embed, texts)
-        library.vectors = {entry.id: vector for entry, vector in zip(library.entries, vectors, strict=True)}
+        entries = library.without_vector(EMBEDDED_AT_ONCE) if self._embedder.ready() else []
+        if entries:
+            texts = [entry.section.plain[:1_500] for entry in entries]
+            vectors = await asyncio.to_thread(self._embedder.embed, texts)
+            library.vectors = {**library.vectors, **{e.id: v for e, v in zip(entries, vectors, strict=True)}}
+        return bool(entries)
 
 
 def _closing(context: Context, reason: str) -> str:

@@ -1,4 +1,4 @@
-"""Runbook sections held in memory: exact alert first, then words and meaning fused. Rebuilt on each new corpus."""
+"""Runbook sections held in memory: exact alert first, then words and meaning fused. A new one for each new corpus."""
 
 import math
 import re
@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import islice
 from operator import mul
 from typing import Final
 
 from schemas.context import Evidence, Plan, Scope
-from schemas.runbooks import Corpus, Runbook, Section
+from schemas.runbooks import Corpus, Runbook, Section, section_id
 
 # Okapi BM25 with the usual constants: Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009.
 K1, B = 1.2, 0.75
@@ -50,6 +51,9 @@ class Entry:
     length: int  # in words
 
 
+Postings = dict[str, list[tuple[Entry, int]]]  # word -> how often in which entry
+
+
 @dataclass(slots=True)
 class Library:
     """One corpus, ready to be searched. `vectors` follow when the embedder is ready; words work at once."""
@@ -57,25 +61,47 @@ class Library:
     corpus: Corpus
     entries: list[Entry] = field(default_factory=list)
     vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
-    _postings: dict[str, list[tuple[Entry, int]]] = field(default_factory=dict)  # word -> how often in which entry
+    _postings: Postings = field(default_factory=dict)
     _sections: dict[str, list[Entry]] = field(default_factory=dict)  # by path
     _by_alert: Mapping[str, Sequence[str]] = field(default_factory=dict)  # evidence ids, runbooks about it first
     _at_url: dict[str, Runbook | None] = field(default_factory=dict)
     _mean_length: float = 1.0
 
     @classmethod
-    def of(cls, corpus: Corpus) -> "Library":
-        made = cls(corpus, _by_alert=corpus.by_alert())
-        for identity, runbook, section in corpus.sections():
-            if section.text.strip():
-                counts = Counter(words(section.plain))
-                entry = Entry(id=identity, runbook=runbook, section=section, length=counts.total())
-                made.entries.append(entry)
-                made._sections.setdefault(runbook.path, []).append(entry)
-                for word, count in counts.items():
-                    made._postings.setdefault(word, []).append((entry, count))
+    def of(cls, corpus: Corpus, before: "Library | None" = None) -> "Library":
+        """`before`: the library of an earlier corpus. Runbooks that are the same objects there are not read again."""
+        before = before or cls(Corpus(version="", runbooks=()))
+        known = {runbook.path: runbook for runbook in before.corpus.runbooks}
+        made = cls(corpus, _by_alert=corpus.by_alert(), _postings=dict(before._postings))
+        added: Postings = {}
+        for runbook in corpus.runbooks:
+            old = known.get(runbook.path)
+            if old is runbook:
+                del known[runbook.path]
+                sections = before._sections.get(runbook.path, [])
+            else:
+                sections = _read(runbook, added)
+            made._sections[runbook.path] = sections
+            made.entries += sections
+        gone = {entry.id: entry for path in known for entry in before._sections.get(path, [])}
+        made._index(gone, added)
+        made.vectors = {identity: vector for identity, vector in before.vectors.items() if identity not in gone}
         made._mean_length = sum(e.length for e in made.entries) / max(len(made.entries), 1) or 1.0
         return made
+
+    def _index(self, gone: Mapping[str, Entry], added: Postings) -> None:
+        """Lists are replaced, never changed: the library before this one is still being searched."""
+        left = {word for entry in gone.values() for word in words(entry.section.plain)}
+        for word in left | added.keys():
+            kept = [pair for pair in self._postings.get(word, ()) if pair[0].id not in gone]
+            if holding := kept + added.get(word, []):
+                self._postings[word] = holding
+            else:
+                del self._postings[word]
+
+    def without_vector(self, limit: int) -> list[Entry]:
+        """Entries that are found by words only so far."""
+        return list(islice((entry for entry in self.entries if entry.id not in self.vectors), limit))
 
     def headings(self) -> list[str]:
         """All titles in a fixed order: part of the stable prefix of every prompt."""
@@ -154,6 +180,20 @@ class Library:
                 norm = K1 * (1 - B + B * entry.length / self._mean_length)
                 scores[entry.id] = scores.get(entry.id, 0.0) + rarity * count * (K1 + 1) / (count + norm)
         return scores
+
+
+def _read(runbook: Runbook, postings: Postings) -> list[Entry]:
+    """Each section that says anything; its words go into `postings`."""
+    entries = []
+    for section in runbook.sections:
+        if section.text.strip():
+            counts = Counter(words(section.plain))
+            identity = section_id(runbook.path, section.anchor)
+            entry = Entry(id=identity, runbook=runbook, section=section, length=counts.total())
+            entries.append(entry)
+            for word, count in counts.items():
+                postings.setdefault(word, []).append((entry, count))
+    return entries
 
 
 def visible(runbook: Runbook, scope: Scope) -> bool:

@@ -168,3 +168,32 @@ def test_ten_thousand_sections_are_searched_in_time() -> None:
     began = time.process_time()
     assert find(shelf, asked("latency 4711"), fired("X", "https://r.example/4711.md"))[0].title == "T4711: H"
     assert time.process_time() - began < 1.0  # some 100 ms, most of it for an address seen for the first time
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        {"a": CRASH, "b": DISK},
+        {"a": CRASH, "b": LATENCY},
+        {"a": CRASH},
+        {"a": CRASH, "b": DISK, "aa": LATENCY},
+        {"c": LATENCY},
+        {},
+    ],
+)
+def test_a_library_made_from_the_one_before_is_like_a_fresh_one(texts: dict[str, str]) -> None:
+    before = library(a=CRASH, b=DISK)
+    before.vectors = {entry.id: [1.0] for entry in before.entries}
+    postings = {word: list(holding) for word, holding in before._postings.items()}
+    known = {runbook.path: runbook for runbook in before.corpus.runbooks}
+    fresh = library(**texts)
+    kept = [known[r.path] if r == known.get(r.path) else r for r in fresh.corpus.runbooks]
+    made = Library.of(Corpus(version="2", runbooks=tuple(kept)), before)
+    assert made.entries == fresh.entries
+    assert {w: sorted(h, key=lambda pair: pair[0].id) for w, h in made._postings.items()} == {
+        w: sorted(h, key=lambda pair: pair[0].id) for w, h in fresh._postings.items()
+    }
+    assert (made._by_alert, made._mean_length) == (fresh._by_alert, fresh._mean_length)
+    assert set(made.vectors) == {e.id for e in made.entries if e.runbook is known.get(e.runbook.path)}
+    assert [e.id for e in made.without_vector(99)] == [e.id for e in made.entries if e.id not in made.vectors]
+    assert before._postings == postings
