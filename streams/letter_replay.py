@@ -10,7 +10,7 @@ those that it has not acknowledged yet, since it is going to read them again.
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from processors.pipeline import UNTIMELY, Pipeline, timely
 from schemas.dead_letters import DeadLetter, Foreign, Letter, read_letter, source_message
 from schemas.documents import Target
 from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected, Signal
-from streams.letters import Catalog, Filters, Found
+from streams.letters import Catalog, Found
 
 FLUSH_LETTERS: Final = 5_000
 FLUSH_BYTES: Final = 32 * 1024 * 1024
@@ -71,7 +71,9 @@ class Tally:
     before: int = 0  # of those counted and filtered: as many were counted by an earlier replay
 
     def as_dict(self) -> dict[str, Any]:
-        return {name: dict(value) if isinstance(value, dict) else value for name, value in asdict(self).items()}
+        """For scripts; what is 0 is left out of the counts."""
+        counts = ("counted", "filtered", "rejected", "skipped")
+        return {name: dict(+getattr(self, name)) for name in counts} | {"counted_before": self.before}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +88,9 @@ class Plan:
         return sum(map(len, self.wanted.values()))
 
 
-def plan(catalog: Catalog, filters: Filters, *, inputs: Collection[str], live: str, positions: Positions) -> Plan:
+def plan(
+    catalog: Catalog, filters: Callable[[Letter], bool], *, inputs: Collection[str], live: str, positions: Positions
+) -> Plan:
     """Sort out what is not to be replayed."""
     tally, wanted = Tally(), defaultdict[tuple[int, int], list[Letter]](list)
     for letter in catalog.chosen(filters):

@@ -111,7 +111,7 @@ class Catalog:
         """The letter that holds the bytes which this one is about."""
         return letter if letter.complete else self.holders.get(letter.holds)
 
-    def chosen(self, filters: Filters) -> list[Letter]:
+    def chosen(self, filters: Callable[[Letter], bool]) -> list[Letter]:
         """The oldest first."""
         return sorted(filter(filters, self.letters.values()), key=by_age)
 

@@ -2,12 +2,15 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
 from cag.source_records import RecordExpired, SourceRecords
 from schemas.context import Scope
+from schemas.dead_letters import TOPIC, DeadLetter, Letter, read_letter, source_message
 from schemas.errors import SinkUnavailable
 from schemas.records import Coordinates, Message
 from schemas.settings import Settings
@@ -103,3 +106,57 @@ def test_an_alert_reads_as_a_line() -> None:
     record = records(ALERT).read(at(topic="alerts"))
     assert record.text.startswith("PoolFull firing {")
     assert "summary: no connections" in record.text
+
+
+LETTERS = "freshet.dead-letters.v1"
+
+
+def replayed(index: int, *, topic: str = "logs", **other: Any) -> tuple[Coordinates, SourceRecords, list[Coordinates]]:
+    """A dead letter in Kafka, and the coordinates under which a record of it was counted."""
+    source = Message(
+        topic=topic, topic_id="id", partition=3, offset=1042, timestamp_ms=KAFKA_MS, key=None, value=LINES,
+        headers=((TOPIC, b"payroll"),),
+    )  # fmt: skip
+    headers = DeadLetter(message=source, index=0, reason="not JSON", stage="decode").headers("app", "w", "g1")
+    held = replace(source, topic=LETTERS, topic_id="DL", partition=1, offset=7, headers=tuple(headers))
+    letter = read_letter(held, {topic})
+    assert isinstance(letter, Letter)
+    seen: list[Coordinates] = []
+
+    def fetch(at: Coordinates) -> Message:
+        seen.append(at)
+        return replace(held, **other)
+
+    return source_message(held, letter, topic_id="DL", index=index).at(index), SourceRecords(Settings(), fetch), seen
+
+
+def test_a_replayed_letter_is_read_back_from_the_letters() -> None:
+    where, reader, seen = replayed(1)
+    record = reader.read(Coordinates.parse(str(where)))
+    assert (record.status, record.reason) == ("found", "counted from a dead letter")
+    assert record.text == "password=<redacted:password> is wrong"
+    assert record.sha256 == hashlib.sha256(LINES).hexdigest()
+    assert record.timestamp == datetime.fromtimestamp(KAFKA_MS / 1000, UTC)
+    assert [(at.topic, at.topic_id, at.partition, at.offset) for at in seen] == [(LETTERS, "DL", 1, 7)]
+
+
+@pytest.mark.parametrize(
+    ("where", "change", "status"),
+    [
+        ({}, {"value": b"other words"}, "expired"),  # another letter lies there
+        ({}, {"headers": ()}, "expired"),
+        ({"index": 2}, {}, "expired"),  # that is the identity of another record
+        ({"topic": "payroll"}, {}, "unavailable"),
+        ({"topic": "logs", "topic_id": "DL~00"}, {}, "found"),  # an input topic is not read as letters
+    ],
+)
+def test_only_the_letter_that_was_counted_is_shown(where: Any, change: Any, status: str) -> None:
+    at, reader, seen = replayed(1, **change)
+    record = reader.read(replace(at, **where))
+    assert (record.status, bool(record.text)) == (status, status == "found")
+    assert ({each.topic for each in seen} or {LETTERS}) <= {LETTERS, "logs"}
+
+
+def test_a_letter_of_a_topic_that_is_no_input_is_not_shown() -> None:
+    at, reader, _ = replayed(1, topic="payroll")
+    assert reader.read(at).status == "expired"
