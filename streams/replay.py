@@ -18,6 +18,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.records import Message
 from streams.dead_letters import RejectShare
 from streams.pace import Pace
+from streams.positions import RETENTION
 from streams.replay_range import Place, Stretch
 from streams.replay_reader import Lost
 
@@ -81,6 +82,7 @@ class Replay:
     tick: Callable[["Replay"], None] = lambda _: None  # called between reads: progress, new partitions
     clock: Callable[[], float] = time.monotonic
     flush_records: int = FLUSH_RECORDS
+    keeps_gaps: bool = False  # a shadow: what it never read is missing from it; live may have read it in time
 
     totals: Totals = field(default_factory=Totals, init=False)
     _open: set[Place] = field(default_factory=set, init=False)
@@ -170,9 +172,9 @@ class Replay:
             self.share.add(fold.records, len(fresh))
         elif fold:
             self.share.add(fold.records, 0)
-        if lost:
+        if lost and self.keeps_gaps:
             self.sink.record_gaps([self._gap(each) for each in lost])
-            self.totals.lost += sum(each.end - each.start for each in lost)
+        self.totals.lost += sum(each.end - each.start for each in lost)
         moved = {place: at for place, at in self.positions.items() if self._saved.get(place) != at}
         self.reader.save(moved, self.stretches)
         self._saved |= moved
@@ -184,5 +186,5 @@ class Replay:
             partition=lost.place.partition,
             start=lost.start,
             end=lost.end,
-            reason="retention was faster than the replay",
+            reason=RETENTION,
         )

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from schemas.documents import BLOCK_BITS
 from schemas.errors import StartupError
+from streams.topics import Log
 
 _UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _RELATIVE: Final = re.compile(rf"(\d{{1,9}})([{''.join(_UNITS)}])")
@@ -24,13 +25,6 @@ class Place(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.topic}/{self.partition}"
-
-
-class Log(NamedTuple):
-    """What Kafka holds of a partition: from `start` up to, not including, `end`."""
-
-    start: int
-    end: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,9 +135,7 @@ def plan(measured: Mapping[Place, Measured], since: Bound, until: Bound, *, foll
         notes += said
     made = Plan(stretches=tuple(stretches), notes=tuple(notes))
     if not follow and (since or until) and not made.messages:
-        left = [
-            f"{p} holds offsets {m.log.start} to {m.log.end - 1}" for p, m in sorted(measured.items()) if any(m.log)
-        ]
+        left = [f"{p} holds offsets {m.log.start} to {m.log.end - 1}" for p, m in sorted(measured.items()) if m.log.end]
         raise StartupError(
             f"nothing of that range can be read: {'; '.join(_some(left)) or 'the topics are empty'}. "
             "What the live group has not read yet is left to it."

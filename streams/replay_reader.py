@@ -22,7 +22,8 @@ from confluent_kafka.admin import AdminClient
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
-from streams.replay_range import Log, Place, Stretch
+from streams.replay_range import Place, Stretch
+from streams.topics import Log
 
 T = TypeVar("T")
 ASK_S: Final = 10.0
@@ -72,12 +73,6 @@ class Reader:
 
     def close(self) -> None:
         self._consumer.close()
-
-    def logs(self, places: Iterable[Place]) -> dict[Place, Log]:
-        return {
-            place: Log(*self._ask(lambda p=place: self._consumer.get_watermark_offsets(TopicPartition(*p), ASK_S)))  # type: ignore[misc]
-            for place in places
-        }
 
     def at_time(self, logs: Mapping[Place, Log], time_ms: int) -> dict[Place, int]:
         """The first offset whose timestamp is not earlier; the end of the log where there is none."""
@@ -142,11 +137,11 @@ class Reader:
 
     def _skip(self, place: Place) -> Lost:
         """Retention was faster: go on where the log starts now."""
-        log = self.logs([place])[place]
+        low, _ = self._ask(lambda: self._consumer.get_watermark_offsets(TopicPartition(*place), ASK_S))
         (at,) = self._consumer.position([TopicPartition(*place)])
         self.drop(place)
-        self.add({place: log.start})
-        return Lost(place, max(at.offset, 0), log.start)
+        self.add({place: low})
+        return Lost(place, max(at.offset, 0), low)
 
     def _ask(self, call: Callable[[], T]) -> T:
         try:

@@ -155,7 +155,7 @@ def measure(
     options: Options,
     live_group: str,
 ) -> dict[Place, Measured]:
-    held = reader.logs(places)
+    held = {Place(*place): log for place, log in broker.logs(places).items()}
     times: list[dict[Place, int]] = [
         reader.at_time(held, b.time_ms) if b.time_ms is not None else {} for b in (options.since, options.until)
     ]
@@ -221,6 +221,7 @@ class Drive:
                 topic_ids=ids,
                 stop=self.stop,
                 tick=each_round,
+                keeps_gaps=bool(options.shadow),
             )
             ends = [
                 rounds("housekeeping", HOUSE_EVERY_S, house, lambda: None),

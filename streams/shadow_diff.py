@@ -14,7 +14,8 @@ from processors.index import OpenSearchIndex
 from processors.scan import document_digest, scan
 from schemas.documents import DAILY_KINDS, HOUR_MS, MINUTE_MS, Target
 from schemas.errors import SinkUnavailable
-from streams.replay_range import Log, Place
+from streams.replay_range import Place
+from streams.topics import Log
 
 EXAMPLES: Final = 5
 TEXT_CHARS: Final = 120

@@ -90,10 +90,10 @@ def diff(settings: Settings, name: str, *, queries: int) -> shadow_diff.Diff:
     if live is None or live.name == shadow.name:
         raise StartupError(f"{shadow.name} is live itself" if live else "nothing is live: there is nothing to compare")
     theirs, ours = (positions(settings, broker, label.group) for label in (live, shadow))
-    places = sorted({*theirs, *ours})
+    logs = {Place(*place): log for place, log in broker.logs({*theirs, *ours}).items()}
     with closing(Reader(settings.kafka, shadow.group)) as reader:
-        starts = {place: saved.stretch.start for place, saved in reader.saved(places).items() if saved.stretch}
-        between = shadow_diff.common(theirs, ours, starts, reader.logs(places), reader.time_at)
+        starts = {place: saved.stretch.start for place, saved in reader.saved(logs).items() if saved.stretch}
+        between = shadow_diff.common(theirs, ours, starts, logs, reader.time_at)
     indices = open_index(settings, live.name), open_index(settings, shadow.name)
     embedder = make_embedder(settings.embedder)
     identities = live.parts.get("embedder", ""), shadow.parts.get("embedder", "")
