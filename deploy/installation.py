@@ -145,26 +145,31 @@ class Installation:
         if mine:
             for future in admin.delete_topics(mine, operation_timeout=30).values():
                 future.result()
-        self._remove_group(admin)
+        self._remove_groups(admin)
         client = connect(OpenSearch.model_validate({"url": self.endpoints.opensearch}))
         indices = [row["index"] for row in client.cat.indices(index=f"{self.name}-*", format="json")]
         if indices:
             client.indices.delete(index=",".join(indices))
+        templates = client.cat.templates(name=f"{self.name}-*", format="json")
+        for template in templates:
+            client.indices.delete_index_template(name=template["name"])
         client.close()
         with redis.Redis.from_url(self.endpoints.redis) as store:
             keys = list(store.scan_iter(f"*{self.name}*:*", count=1_000))
             if keys:
                 store.delete(*keys)
 
-    def _remove_group(self, admin: AdminClient) -> None:
+    def _remove_groups(self, admin: AdminClient) -> None:
         """A static member that was stopped stays in the group until its session has timed out."""
         deadline = time.monotonic() + SESSION_PATIENCE_S
-        while self.name in {group.group_id for group in admin.list_consumer_groups().result().valid}:
+        while mine := [group for group in _groups(admin) if group == self.name or group.startswith(f"{self.name}.")]:
             try:
-                admin.delete_consumer_groups([self.name])[self.name].result()
+                for future in admin.delete_consumer_groups(mine).values():
+                    future.result()
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.NON_EMPTY_GROUP or time.monotonic() > deadline:
-                    raise StartupError(f"cannot remove the consumer group {self.name}: {error.args[0].str()}") from None
+                    why = error.args[0].str()
+                    raise StartupError(f"cannot remove the consumer groups {', '.join(mine)}: {why}") from None
                 time.sleep(0.5)
 
     def _spawn(self, role: str, arguments: Sequence[str], settings: dict[str, str]) -> None:
@@ -185,6 +190,10 @@ class Installation:
             return httpx.get(f"{self.api_url}/healthz", timeout=2).status_code == 200
         except httpx.TransportError:
             return False
+
+
+def _groups(admin: AdminClient) -> list[str]:
+    return [group.group_id for group in admin.list_consumer_groups().result().valid]
 
 
 def _plain_environment() -> dict[str, str]:
