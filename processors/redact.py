@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from itertools import zip_longest
 from typing import Final
+from urllib.parse import unquote
 
 from processors.redact_keyed import IP_ADDRESSES, KEYED, NAMES
 from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, secret_group
@@ -34,6 +35,8 @@ _KEY_BODY: Final = Rule(
 )
 _ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
 _STANDARD: Final = str.maketrans("-_", "+/")
+# A word of a URL or a form with escapes in it.
+_ESCAPED: Final = re.compile(r"(?<![^\s\"'<>])[^\s\"'<>%]*+(?:%[0-9A-Fa-f]{2}[^\s\"'<>%]*+)++")
 _READABLE: Final = re.compile(r"[\t\n\r -~]*")
 
 # What a gate made of a literal asks of the text: what stands right before its rare character, and behind it.
@@ -109,7 +112,15 @@ class Redactor:
             text = _apply(_KEY_BODY, text)
         if long_run and nesting and _CAPITAL.search(text):
             text = _ENCODED.sub(lambda match: self._decoded(match, nesting - 1), text)
+        if "%" in text and nesting:
+            text = _ESCAPED.sub(lambda match: self._unescaped(match, nesting - 1), text)
         return text
+
+    def _unescaped(self, match: re.Match[str], nesting: int) -> str:
+        """Without its escapes where that shows a secret: a placeholder is no URL anyway."""
+        plain = unquote(match[0])
+        redacted = self._redacted(plain, nesting)
+        return match[0] if redacted == plain else redacted
 
     def _decoded(self, match: re.Match[str], nesting: int) -> str:
         """Base64 of a text that holds a secret goes as a whole."""

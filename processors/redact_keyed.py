@@ -105,11 +105,13 @@ _WEAK_KEYS: Final = (
     r"|ingest|ssh|x)[_. -]?key|credentials?"
     rf"|{_START}(?:auth(?=\\{{0,7}}[\"'])|sig|signature)"
 )
-_SEPARATOR: Final = r"\s{0,2}(?:=>|:=|==?|:|%3[ADad])\s{0,2}"
+_SEPARATOR: Final = r"\s{0,2}(?:=>|:=|==?|:[ \t]{3,40}|:|%3[ADad])\s{0,2}"
+_QUOTE: Final = r"\\{0,7}[\"'`]|&quot;|&#34;|\\u0022"
 # A quoted value ends at the same quote, or with the line when that was cut; a bare one may hold commas and quotes
 # where another pair does not begin behind them.
 _VALUE: Final = (
-    r"(?P<quote>\\{0,7}[\"'`])?(?P<secret>(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))*+"
+    rf"(?P<quote>{_QUOTE})?"
+    r"(?P<secret>(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))*+"
     r"|(?![(\[{])(?:<redacted:[a-z-]+>|[^\s\"'<,;&}]|\}(?=[^\s\"'},;\])])"
     r"|,(?=[^\s\"'{\[<])(?![\w.-]+[=:])|['\"](?=[\w!@#$%^*]))++))"
 )
@@ -119,8 +121,8 @@ _NEAR: Final = {"auth": r"auth\\{0,7}[\"'] ?[:=]"}
 
 
 def _pair(name: str, words: tuple[str, ...], key: str, check: Check = _assigned) -> Rule:
-    pattern = rf"(?P<key>{key})(?P<keyquote>\\{{0,7}}[\"'`\]])?(?P<sep>{_SEPARATOR}){_VALUE}"
-    behind = r"[a-z0-9]{0,8}(?:[_.-][a-z0-9]{0,12})?[\"'`\\\]]{0,8}\s{0,2}(?:[:=]|%3)"
+    pattern = rf"(?P<key>{key})(?P<keyquote>\\{{0,7}}\]|{_QUOTE})?(?P<sep>{_SEPARATOR}){_VALUE}"
+    behind = r"[a-z0-9]{0,8}(?:[_.-][a-z0-9]{0,12})?(?:[\"'`\\\]]{0,8}|&quot;|&#34;|\\u0022)\s{0,2}(?:[:=]|%3)"
     return Rule(
         name=name,
         literals=words,
