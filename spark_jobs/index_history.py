@@ -14,10 +14,11 @@ from schemas.errors import FreshetError, StartupError
 from schemas.settings import Settings
 from schemas.topics import Input
 from spark_jobs import archives, ranges
+from spark_jobs.folder import Folder
 from spark_jobs.folding import Folding
 from spark_jobs.history import History, Report, require_letters_topic
 from spark_jobs.kafka_source import read_kafka
-from spark_jobs.session import exists, one_line, progress, start
+from spark_jobs.session import one_line, progress, start
 
 HELP: Final = """Index history with Spark: Kafka topics, or archives of them. Running it again changes nothing.
 
@@ -72,7 +73,7 @@ def index_history(
     plan = None
     if not archive:
         group = "" if shadow else group_of(settings.kafka.group, label)
-        held = ranges.hold(settings.kafka, names, _bound(begin, "--from"), _bound(end, "--to"), group)
+        held = ranges.hold(settings.kafka, names, ranges.option(begin, "--from"), ranges.option(end, "--to"), group)
         plan = ranges.plan(held)
         for note in plan.notes:
             notes.print(note, markup=False)
@@ -86,7 +87,8 @@ def index_history(
                 job = _of_kafka(spark, settings, label, plan)
             else:
                 job = _of_archive(spark, settings, label, archive or [], read_as, incomplete)
-            _free(spark, rejects)
+            if rejects and Folder(spark, rejects).exists():
+                raise StartupError(f"{rejects} is there already: choose another folder for rejects, or remove it")
         report = job.count() if dry_run else job.run(rejects=rejects, embed=not no_embed)
     finally:
         spark.stop()
@@ -106,13 +108,6 @@ def _inputs(settings: Settings, topics: list[str], archive: list[str], read_as: 
             "(FRESHET_KAFKA__INPUTS says which there are)"
         )
     return topics or sorted(declared)
-
-
-def _bound(text: str, option: str) -> ranges.Bound:
-    try:
-        return ranges.bound(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!r} is neither an offset nor an ISO 8601 moment", param_hint=option) from None
 
 
 def _of_kafka(spark: SparkSession, settings: Settings, label: str, plan: ranges.Plan) -> History:
@@ -157,14 +152,6 @@ def _of_archive(
         folding=Folding(settings=settings, continued=continued, read_as=chosen),
         out=notes,
     )
-
-
-def _free(spark: SparkSession, folder: str) -> None:
-    """A folder of rejects is never added to or overwritten. Raises StartupError."""
-    if folder and exists(spark, folder):
-        raise StartupError(
-            f"{without_credentials(folder)} is there already: choose another folder for rejects, or remove it"
-        )
 
 
 def _tell(report: Report, *, dry_run: bool, as_json: bool, label: str, separate: bool) -> None:

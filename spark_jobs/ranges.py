@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import typer
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cag.topic import describe
@@ -52,6 +53,14 @@ def bound(text: str) -> Bound:
         return int(text)
     moment = dt.datetime.fromisoformat(text)
     return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
+
+
+def option(text: str, name: str) -> Bound:
+    """The same for a command line. Raises BadParameter."""
+    try:
+        return bound(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is neither an offset nor an ISO 8601 moment", param_hint=name) from None
 
 
 def hold(kafka: Kafka, topics: Collection[str], start: Bound, end: Bound, group: str) -> list[Held]:

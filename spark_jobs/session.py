@@ -89,17 +89,6 @@ def map_arrow(rows: DataFrame, function: Callable[[Iterator[Any]], Iterator[Any]
     return ClassicDataFrame(java._jdf.mapInArrow(column._jc, False, None), rows.sparkSession)
 
 
-def exists(spark: SparkSession, path: str) -> bool:
-    """Whether there is anything, wherever Spark's paths lead."""
-    where, configuration = _hadoop(spark, path)
-    return bool(where.getFileSystem(configuration).exists(where))
-
-
-def _hadoop(spark: SparkSession, path: str) -> tuple[Any, Any]:
-    context: Any = spark.sparkContext
-    return context._jvm.org.apache.hadoop.fs.Path(path), context._jsc.hadoopConfiguration()
-
-
 @contextmanager
 def progress(spark: SparkSession, what: str, out: Console) -> Iterator[None]:
     """Show how many tasks of the stages that run are done; on a terminal a bar, otherwise a line now and then."""
