@@ -67,7 +67,12 @@ class Broker:
     def __init__(self, kafka: Kafka, timeout_s: float = ANSWER_S) -> None:
         self._address, self._timeout_s = kafka.bootstrap_servers, timeout_s
         self._complaint = ""
-        self._client = AdminClient(kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0})
+        try:
+            self._client = AdminClient(kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0})
+        except KafkaException as error:  # a password that is missing, a certificate that cannot be read
+            raise StartupError(
+                f"Kafka's settings cannot be used: {error.args[0].str()}. See FRESHET_KAFKA__*."
+            ) from None
 
     def _complain(self, error: KafkaError) -> None:
         """librdkafka answers every failure with a time-out; only this callback says what was wrong."""
