@@ -49,8 +49,6 @@ _DIGITS: Final = bytes(
 _GROUPED: Final = re.compile(rb" 0000(?:0{11}|[ -]0000[ -]0000|[ -]000000[ -]00000)")
 _LETTERS: Final = bytes(97 if chr(i).isalnum() and i < 128 else 32 for i in range(256))
 _RUN: Final = b"a" * LONG_RUN
-# In a long run: a capital among small letters, as base64 has and digests do not. CamelCase passes, and is looked at.
-_CAPITAL: Final = re.compile(rf"[A-Z](?=[A-Z0-9]{{0,11}}[a-z])(?=[A-Za-z0-9]{{{LONG_RUN // 2}}})")
 
 
 class Redactor:
@@ -93,24 +91,24 @@ class Redactor:
 
     def _pass(self, text: str, nesting: int) -> str:
         raw = text.encode("latin-1", "replace")  # one byte a character
-        long_run = _RUN in raw.translate(_LETTERS)
+        long_words = _long_words(text, raw)
         candidates = self._extra.copy()
-        for sign, gate, words, gated in self._gates:
+        for sign, gate, literals, gated in self._gates:
             if sign in text and gate.search(text):
-                candidates += [i for word, i in words if word in text]
+                candidates += [i for literal, i in literals if literal in text]
                 candidates += gated
         lower = text.lower()
         for looks in [looks for word, looks in self._words if word in lower]:
             candidates += [i for near, i in looks if near is None or near.search(lower)]
-        if long_run:
-            candidates += [i for word, i in self._in_runs if word in text]
+        if long_words:
+            candidates += [i for literal, i in self._in_runs if any(literal in word for word in long_words)]
         for i in sorted(set(candidates)) if candidates else ():
             text = _apply(self._rules[i], text)
         if _GROUPED.search(b" " + raw.translate(_DIGITS)):
             text = _apply(CARD, text)
         if " " not in text[8:60]:
             text = _apply(_KEY_BODY, text)
-        if long_run and nesting and _CAPITAL.search(text):
+        if nesting and not all(word.islower() or word.isupper() or word.isdigit() for word in long_words):
             text = _ENCODED.sub(lambda match: self._decoded(match, nesting - 1), text)
         if "%" in text and nesting:
             text = _ESCAPED.sub(lambda match: self._unescaped(match, nesting - 1), text)
@@ -134,6 +132,17 @@ class Redactor:
         if not _READABLE.fullmatch(text) or self._redacted(text, nesting) == text:
             return match[0]
         return "<redacted:encoded>"
+
+
+def _long_words(text: str, raw: bytes) -> list[str]:
+    """The first characters of each run of letters and digits that could be a token; mostly there is none."""
+    letters = raw.translate(_LETTERS)
+    at = letters.find(_RUN)
+    words = []
+    while at >= 0:
+        words.append(text[at : at + LONG_RUN])
+        at = letters.find(_RUN, at + LONG_RUN)
+    return words
 
 
 _NO_QUOTES: Final = str.maketrans("\"'`\\\n", "_____")
