@@ -5,7 +5,7 @@ the same documents. What writes the fold is in `sink.py`.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
 from processors import shape
@@ -84,18 +84,16 @@ class Pipeline:
         fold.messages.append(message)
         if not timely(message.timestamp_ms):
             fold.note(message.at(0), None, 0)
-            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", alone=True)]
+            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", rest=True)]
         items = decode(message, self.inputs[message.topic])
         for index, item in enumerate(items):
             if isinstance(item, Rejected):
-                letters.append(
-                    DeadLetter(
-                        message=message, index=index, reason=item.reason, stage=item.stage, alone=len(items) == 1
-                    )
-                )
+                letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
                 fold.note(message.at(index), None, message.timestamp_ms)
             else:
                 self.add(item, message.at(index), message.timestamp_ms, fold)
+        if letters and len(letters) == len(items):
+            letters[-1] = replace(letters[-1], rest=True)
         return letters
 
     def add(self, item: Record | Filtered, at: Coordinates, kafka_ms: int, fold: Fold) -> str:

@@ -33,7 +33,7 @@ REASON: Final = f"{PREFIX}exception.message"
 TRACE: Final = f"{PREFIX}exception.stacktrace"  # always empty: a trace may quote the payload
 INDEX: Final = f"{PREFIX}index"  # ours, as all below
 TOPIC_ID: Final = f"{PREFIX}topic.id"
-ALONE: Final = f"{PREFIX}message"  # `whole`: nothing of the message was used; it may hold more than one record
+REST: Final = f"{PREFIX}index.to"  # `end`: nothing of the message was used, and this is its last letter
 GENERATION: Final = f"{PREFIX}generation"  # which index would not have it, or could not read it
 TIMESTAMP_MS: Final = f"{PREFIX}timestamp"  # of the source message; the topic stamps letters when they are written
 CUT_FROM: Final = f"{PREFIX}value.cut.from"  # original size in bytes, where the letter itself was too large for Kafka
@@ -63,7 +63,7 @@ class DeadLetter:
     index: int
     reason: str
     stage: str
-    alone: bool = False  # the message was rejected as one, whatever it holds
+    rest: bool = False  # of a message that was rejected altogether the last: also for what a better format finds in it
 
     def headers(
         self, app: str, worker: str, generation: str = "", absent: Absent | None = None
@@ -86,8 +86,8 @@ class DeadLetter:
             REASON: self.reason[:REASON_CHARS],
             TRACE: "",
         }
-        if self.alone:
-            ours[ALONE] = "whole"
+        if self.rest:
+            ours[REST] = "end"
         if absent is not None:
             ours[CONTENT] = absent.content
             if absent.value_in is not None:
@@ -124,7 +124,7 @@ class Letter:
     app: str
     worker: str
     size_bytes: int  # of the value that it holds
-    alone: bool  # nothing of the message was used: all of its records are still to be counted
+    rest: bool  # it stands for all records of the message from its index on, however many there turn out to be
     cut_from: int | None
     value_in: int | None
     content: str
@@ -191,7 +191,7 @@ def read_letter(message: Message, known: Collection[str]) -> Letter | Foreign:
             app=_text(ours, APPLICATION, rf"(?s:.{{0,{NAME_CHARS}}})"),
             worker=_text(ours, WORKER, rf"(?s:.{{0,{NAME_CHARS}}})"),
             size_bytes=size,
-            alone=ALONE in ours,
+            rest=REST in ours,
             cut_from=cut_from,
             value_in=value_in,
             content=content_of(replace(message, headers=kept)) if complete else _text(ours, CONTENT, r"[0-9a-f]{32}"),

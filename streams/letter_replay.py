@@ -184,11 +184,11 @@ def decoded(pipeline: Pipeline, message: Message, holder: Letter) -> list[Outcom
 
 
 def records_of(letter: Letter, items: Sequence[Outcome]) -> list[tuple[int, Outcome]]:
-    """The records that a letter is about: one of its message, or all where nothing of the message was used."""
-    if letter.alone:
-        return list(enumerate(items))
+    """The records that a letter stands for: one of its message, or all from there on (see `Letter.rest`)."""
     n = letter.source.index
-    return [(n, items[n] if n < len(items) else Rejected(reason="the message holds fewer records by now"))]
+    if n >= len(items):
+        return [(n, Rejected(reason="the message holds fewer records by now"))]
+    return list(enumerate(items))[n : None if letter.rest else n + 1]
 
 
 def verdict(pipeline: Pipeline, found: Found) -> str:
