@@ -224,7 +224,10 @@ class _Holding:
         runbooks = {} if answer.whole else dict(self.runbooks)
         for name in answer.entries:
             runbooks.pop(name.decode(), None)
-        runbooks |= decode_entries({name: raw for name, raw in answer.entries.items() if name and raw is not None})
+        found = decode_entries({name: raw for name, raw in answer.entries.items() if name and raw is not None})
+        for entry, runbook in found.items():
+            old = self.runbooks.get(entry)
+            runbooks[entry] = old if old == runbook else runbook  # a store that was rebuilt is no reason to work again
         return _Holding(
             incarnation=answer.incarnation,
             number=answer.number,

@@ -122,7 +122,8 @@ class Look:
 
     async def _read(self) -> None:
         reader, turn = RunbookReader(self._site.redis), 0
-        since, state = time.monotonic(), ""
+        since = now = time.monotonic()
+        state = ""
         try:
             while not self._ended.is_set():
                 turn += 1
@@ -133,11 +134,11 @@ class Look:
                     now_state = self._look(await reader.snapshot())
                 except SinkUnavailable:
                     now_state = "Redis away"
-                now = time.monotonic()
+                before, now = now, time.monotonic()
+                self.seconds[now_state] += now - before
                 since, state = (since, state) if now_state == state else (now, now_state)
                 self.longest[state] = max(self.longest[state], now - since)
                 await asyncio.sleep(LOOK_EVERY_S)
-                self.seconds[state] += time.monotonic() - now
         except BaseException as error:
             self.error = error
             raise

@@ -283,7 +283,7 @@ def figures(run: Run, observer: Observer, seed: int) -> dict[str, Any]:
         "all": percentiles([s.served_s - s.at_s for s in measured]),
         "recovery_max_s": {name: round(max(each), 1) for name, each in run.recoveries.items()},
         "reader_s": {state: round(seconds, 1) for state, seconds in run.look.seconds.items()},
-        "reader_longest_s": {state: round(seconds, 1) for state, seconds in run.look.longest.items() if state},
+        "reader_longest_s": {state: round(seconds, 1) for state, seconds in run.look.longest.items()},
         "ok": not laws and not run.troubles and quiet["p99_s"] <= GOAL_S and quiet["n"] > 0,
     }
 
