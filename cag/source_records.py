@@ -15,9 +15,10 @@ from urllib.parse import unquote
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from cag.topic import headers_of
 from processors.decode import decode
 from processors.pipeline import place
-from processors.redact import Redactor
+from processors.redact_records import RecordRedactor
 from schemas.context import Scope, SourceRecord
 from schemas.dead_letters import Letter, read_letter, source_message
 from schemas.documents import LETTER
@@ -54,7 +55,7 @@ class SourceRecords:
 
     def __init__(self, settings: Settings, fetch: Callable[[Coordinates], Message] | None = None) -> None:
         self._inputs = {i.topic: i for i in settings.kafka.declared_inputs()}
-        self._redact = Redactor(settings.redaction)
+        self._redact = RecordRedactor(settings.redaction)
         self._dead_letters = settings.kafka.dead_letters_topic
         self._kafka = KafkaFetch(settings.kafka)
         self._fetch = fetch or self._kafka
@@ -84,7 +85,7 @@ class SourceRecords:
             reason=note,
             timestamp=_moment(place(record.time_ms, message.timestamp_ms).time_ms),
             sha256=hashlib.sha256(message.value or b"").hexdigest(),
-            text=self._redact(_text(record))[:MAX_TEXT_CHARS],
+            text=self._redact(_text(self._redact.record(record)))[:MAX_TEXT_CHARS],
         )
 
     def close(self) -> None:
@@ -213,7 +214,7 @@ def _message(found: Any, at: Coordinates) -> Message:
         timestamp_ms=max(timestamp_ms, 0),
         key=found.key(),
         value=found.value(),
-        headers=tuple(found.headers() or ()),
+        headers=headers_of(found),
     )
 
 

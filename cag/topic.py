@@ -116,8 +116,18 @@ def _message(record: KafkaMessage, topic: Topic) -> Message:
         timestamp_ms=0 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
         key=record.key(),
         value=record.value(),
-        headers=tuple(cast(list[tuple[str, bytes | None]], record.headers() or [])),
+        headers=headers_of(record),
     )
+
+
+def headers_of(record: KafkaMessage) -> tuple[tuple[str, bytes | None], ...]:
+    """None where a name is not UTF-8, which the client cannot hand over and anyone can send."""
+    try:
+        return tuple(cast(list[tuple[str, bytes | None]], record.headers() or []))
+    except SystemError as error:
+        if not isinstance(error.__cause__, UnicodeDecodeError):
+            raise
+        return ()
 
 
 def _quiet(kafka: Kafka) -> dict[str, Any]:
