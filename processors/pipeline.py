@@ -4,7 +4,7 @@ Pure: bytes in, a fold and dead letters out. Faust workers, replay and Spark all
 the same documents. What writes the fold is in `sink.py`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -12,7 +12,7 @@ from processors import shape
 from processors.decode import decode
 from processors.decode.timestamps import LATEST_S
 from processors.fold import Fold
-from processors.redact import Redactor
+from processors.redact_records import RecordRedactor
 from schemas.dead_letters import DeadLetter
 from schemas.documents import DAY_MS
 from schemas.records import (
@@ -59,7 +59,7 @@ def timely(kafka_ms: int) -> bool:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pipeline:
     inputs: Mapping[str, Input]  # by topic
-    redact: Callable[[str], str]
+    redact: RecordRedactor
     max_body_chars: int
     retention_days: Mapping[type[Record], int]
 
@@ -68,7 +68,7 @@ class Pipeline:
         keep = settings.retention
         return cls(
             inputs={i.topic: i for i in settings.kafka.declared_inputs()},
-            redact=Redactor(settings.redaction),
+            redact=RecordRedactor(settings.redaction),
             max_body_chars=settings.worker.max_body_chars,
             retention_days={
                 LogRecord: keep.occurrences,
@@ -101,6 +101,7 @@ class Pipeline:
         if isinstance(item, Filtered):
             shape.tally(fold, at, item.rule, kafka_ms)
             return item.rule
+        item = self.redact.record(item)
         placed = place(item.time_ms, kafka_ms)
         # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
         oldest_ms = kafka_ms - self.retention_days[type(item)] * DAY_MS

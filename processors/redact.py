@@ -9,7 +9,6 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from functools import lru_cache
 from itertools import zip_longest
 from typing import Final
 from urllib.parse import unquote
@@ -62,24 +61,11 @@ class Redactor:
         self._words = _words(self._rules)
         self._in_runs = tuple((word, i) for word, i in _exact(self._rules) if self._rules[i].run)
         self._extra = list(range(len(extra)))
-        self._field = lru_cache(maxsize=1 << 16)(self._redacted_field)
         shown = f"{REDACTION_VERSION}:{settings.model_dump_json()}"
         self.identity = f"redaction-{hashlib.sha256(shown.encode()).hexdigest()[:12]}"
 
     def __call__(self, text: str) -> str:
         return self._redacted(text, _MAX_NESTING)
-
-    def fields(self, fields: Mapping[str, str]) -> dict[str, str]:
-        """Labels and the like: a value may be a secret by its own shape or by its name. Sorted by name."""
-        return dict(self._field(name, value) for name, value in sorted(fields.items()))
-
-    def _redacted_field(self, name: str, value: str) -> tuple[str, str]:
-        shown = self(value)
-        if shown == value:
-            whole = self(f'{name}="{value.translate(_NO_QUOTES)}"')
-            _, _, redacted = whole.partition('="')
-            shown = redacted.rstrip('"') if redacted.startswith("<redacted:") else value
-        return self(name), shown
 
     def _redacted(self, text: str, nesting: int) -> str:
         for _ in range(_MAX_PASSES):
@@ -145,7 +131,6 @@ def _long_words(text: str, raw: bytes) -> list[str]:
     return words
 
 
-_NO_QUOTES: Final = str.maketrans("\"'`\\\n", "_____")
 _Numbered = tuple[tuple[str, int], ...]  # literals with the number of their rule
 _Gate = tuple[str, re.Pattern[str], _Numbered, list[int]]
 _Looks = tuple[tuple[re.Pattern[str] | None, int], ...]
