@@ -37,6 +37,7 @@ FRAME_BYTES: Final = 5
 SCHEMA_ID_HEADER: Final = "__value_schema_id"
 MAX_VALUE_BYTES: Final = MAX_DOCUMENT_BYTES + 65_536  # a whole document and its other fields
 TIMEOUT_S: Final = 10.0
+NOT_FOUND: Final = (40401, 40402, 40403)  # subject, version, schema: the registry's own codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,8 @@ class ValueDecoder:
             raise InvalidRecord("schema ids in headers are not supported: put the id in front of the value")
         if value.startswith(MAGIC):
             return self._avro(value)
+        if b"\x00" in value:  # a frame with another magic byte, or UTF-16
+            raise InvalidRecord("runbook is neither Avro nor text: it holds a zero byte")
         try:
             return Published(text=value.decode())
         except UnicodeDecodeError as error:
@@ -230,7 +233,10 @@ def own_schema() -> avro.schema.Schema:
 
 @contextmanager
 def translated(address: str) -> Iterator[None]:
-    """Turn the registry client's errors into ours; a 404 passes as it is: what it means depends on the request."""
+    """Turn the registry client's errors into ours; "not found" passes: what it means depends on the request.
+
+    A page that is not found says so without the registry's own code: the URL is wrong, not the record.
+    """
     try:
         yield
     except SchemaRegistryError as error:
@@ -243,6 +249,10 @@ def translated(address: str) -> Iterator[None]:
             raise SinkUnavailable(f"schema registry at {address} answers HTTP {status}") from error
         if status != 404:
             raise SinkMisconfigured(f"schema registry at {address} refuses the request (HTTP {status})") from error
+        if error.error_code not in NOT_FOUND:
+            raise SinkMisconfigured(f"there is no schema registry at {address}: check FRESHET_REGISTRY__URL") from error
         raise
+    except json.JSONDecodeError as error:  # a page for people, with status 200
+        raise SinkMisconfigured(f"there is no schema registry at {address}: check FRESHET_REGISTRY__URL") from error
     except httpx.TransportError as error:
         raise SinkUnavailable(f"schema registry at {address} does not answer: {type(error).__name__}") from error

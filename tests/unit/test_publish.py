@@ -168,7 +168,8 @@ def test_broken_frames_are_bad_records(registry: SchemaRegistryClient) -> None:
     value = ValueEncoder(registry, TOPIC)(FULL)
     huge = value[:5] + b"\xfe\xff\xff\xff\xff\xff\xff\xff\x7f" + b"x"
     broken = [*(value[:n] for n in range(1, len(value))), value + b"x", huge, value[:5] + b"\xff" * 30]
-    for bad in (*broken, b"\xff", b"x" * 2**21):
+    utf_16, other_magic = "# ö".encode("utf-16-le"), b"\x01" + value[1:]
+    for bad in (*broken, utf_16, other_magic, b"\xff", b"x" * 2**21):
         with pytest.raises(InvalidRecord):
             decode(message(bad))
     with pytest.raises(InvalidRecord, match="REGISTRY__URL"):
@@ -204,6 +205,8 @@ FRAME = b"\x00\x00\x00\x00\x07" + b"\x02" * 20
     ("answer", "error"),
     [
         (SchemaRegistryError(404, 40403, "no"), InvalidRecord),
+        (SchemaRegistryError(404, 404, "no such page"), SinkMisconfigured),  # the URL is wrong, not the record
+        (json.JSONDecodeError("a page for people", "<html>", 0), SinkMisconfigured),
         (SchemaRegistryError(401, 401, "no"), SinkMisconfigured),
         (SchemaRegistryError(503, 1, "no"), SinkUnavailable),
         (SchemaRegistryError(429, 1, "no"), SinkUnavailable),
