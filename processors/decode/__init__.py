@@ -4,6 +4,7 @@
 so a replay finds the same record under the same coordinates.
 """
 
+import re
 from base64 import b64decode
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -28,8 +29,10 @@ from schemas.topics import Input
 
 DECODERS_VERSION: Final = 2  # feeds the generation: raise it when the same bytes become different records
 _FIRST_FIELD: Final = 0x0A  # of every OTLP batch in protobuf: field 1, length-delimited
-MOST_RECORDS: Final = 50_000  # in one message; far above any shipper's batch, and folded within two seconds
+MOST_RECORDS: Final = 30_000  # in one message; far above any shipper's batch, and folded within two seconds
 
+_OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?:\[\s*+)?\{")
+_FRAME_BYTES: Final = 5  # a zero byte and a schema id
 _FRAMED: Final = "schema registry framing"
 _TOO_MANY: Final = "too many records in one message"
 
@@ -88,12 +91,12 @@ def _cloud_event(envelope: Mapping[str, object]) -> bytes:
 
 def _items(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
     chosen = source.format
-    if value[0] == 0 and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
+    if value[0] == 0 and len(value) > _FRAME_BYTES and 0 < int.from_bytes(value[1:5], "big") < 1 << 24:
         raise InvalidRecord(_FRAMED)
     if chosen is Format.TEXT:
-        return text_lines(plain_text(value), origin)
+        return text_lines(value, origin)
     if chosen is Format.RSYSLOG and value[:64].removeprefix(UTF8_BOM).lstrip(b"[ \t\r\n")[:1] != b"{":
-        return text_lines(plain_text(value), origin, syslog=True)
+        return text_lines(value, origin, syslog=True)
     if chosen is Format.OTLP_PROTO:
         return otlp_records(read_otlp_proto(value, metrics_first=source.signal is Signal.METRIC), origin)
     if chosen is Format.AUTO:
@@ -111,16 +114,16 @@ def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
         try:
             documents = _documents(value)
         except InvalidRecord as error:
-            # `{"` begins nothing but JSON; `[` begins many a line of text.
-            if error.reason != "not JSON" or value.removeprefix(UTF8_BOM).lstrip()[:1] == b"{":
+            # `{"` and `[{` begin nothing but JSON; `[` alone begins many a line of text.
+            if error.reason not in ("not JSON", "not UTF-8") or _OBJECT.match(value):
                 raise
             documents = [value]
-        if not documents or any(isinstance(each, dict) for each in documents):
+        if not documents or any(isinstance(each, dict | InvalidRecord) for each in documents):
             return _objects(documents, None, source, origin)
-    text = plain_text(value)
     if source.signal is not Signal.LOG:
+        plain_text(value)
         raise InvalidRecord("unknown format")
-    return text_lines(text, origin)
+    return text_lines(value, origin)
 
 
 def _otlp_proto(value: bytes, source: Input) -> Iterable[Group] | None:
@@ -143,7 +146,7 @@ def _documents(value: bytes) -> list[object]:
         try:
             parsed = parse_json(value)
         except InvalidRecord as error:
-            broken = error.reason in ("not JSON", "nested too deeply")
+            broken = error.reason in ("not JSON", "not UTF-8", "nested too deeply")
             # A broken object on several indented lines is one.
             if not broken or value.count(b"\n{") + value.startswith((b"{", UTF8_BOM + b"{")) < 2:
                 raise
@@ -161,7 +164,7 @@ def _line(line: bytes) -> object:
     try:
         return parse_json(line)
     except InvalidRecord as error:
-        return error
+        return error if _OBJECT.match(line) else line
 
 
 def _objects(documents: list[object], chosen: Format | None, source: Input, origin: Origin) -> Iterator[Outcome]:

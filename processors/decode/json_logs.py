@@ -139,7 +139,8 @@ def _line_or_fields(text: object, event: Mapping[str, object]) -> str | Mapping[
         return text
     if text is not None:
         return told(text)
-    return {key: value for key, value in event.items() if key not in _SHIPPER_KEYS and key not in LEVEL_KEYS} or ""
+    rest = {key: value for key, value in event.items() if key not in _SHIPPER_KEYS and key not in LEVEL_KEYS}
+    return "" if rest.keys() == {"message"} and rest["message"] in ([], {}) else rest or ""
 
 
 def _stream(event: Mapping[str, object]) -> dict[str, str]:

@@ -20,19 +20,29 @@ def read_otlp_json(event: Mapping[str, object]) -> Iterator[Group]:
     if not isinstance(logs, list) and not isinstance(metrics, list):
         raise InvalidRecord("not otlp-json")
     for each in sequence(logs):
-        yield Group(_resource(each), _logs(mapping(each)))
+        yield Group(_resource(each), _logs(each))
     for each in sequence(metrics):
-        yield Group(_resource(each), _points(mapping(each)))
+        yield Group(_resource(each), _points(each))
+
+
+def _parts(whole: object, key: str) -> Iterator[Mapping[str, object] | None]:
+    """The objects in a list of an object; None for what is neither absent nor one."""
+    if not isinstance(whole, dict):
+        yield None
+        return
+    found = whole.get(key)
+    for each in found if isinstance(found, list) else () if found is None else (found,):
+        yield each if isinstance(each, dict) and isinstance(found, list) else None
 
 
 def _resource(group: object) -> Attributes:
     return _attributes(mapping(mapping(group).get("resource")).get("attributes"))
 
 
-def _logs(group: Mapping[str, object]) -> Iterator[LogEntry | Rejected]:
-    for scope in sequence(group.get("scopeLogs")):
-        for record in sequence(mapping(scope).get("logRecords")):
-            yield _log(record) if isinstance(record, dict) else _LOG
+def _logs(group: object) -> Iterator[LogEntry | Rejected]:
+    for scope in _parts(group, "scopeLogs"):
+        for record in (None,) if scope is None else _parts(scope, "logRecords"):
+            yield _LOG if record is None else _log(record)
 
 
 def _log(record: Mapping[str, object]) -> LogEntry:
@@ -49,10 +59,10 @@ def _log(record: Mapping[str, object]) -> LogEntry:
     )
 
 
-def _points(group: Mapping[str, object]) -> Iterator[Point | Rejected]:
-    for scope in sequence(group.get("scopeMetrics")):
-        for metric in sequence(mapping(scope).get("metrics")):
-            yield from _metric(mapping(metric))
+def _points(group: object) -> Iterator[Point | Rejected]:
+    for scope in _parts(group, "scopeMetrics"):
+        for metric in (None,) if scope is None else _parts(scope, "metrics"):
+            yield from _metric(metric or {})
 
 
 def _metric(metric: Mapping[str, object]) -> Iterator[Point | Rejected]:
@@ -63,8 +73,8 @@ def _metric(metric: Mapping[str, object]) -> Iterator[Point | Rejected]:
         return
     content = mapping(metric[kind])
     cumulative = kind == "summary" or content.get("aggregationTemporality") == CUMULATIVE
-    for each in sequence(content.get("dataPoints")):
-        if not isinstance(each, dict):
+    for each in _parts(content, "dataPoints"):
+        if each is None:
             yield NOT_A_METRIC
             continue
         yield Point(
@@ -93,9 +103,9 @@ def _attributes(pairs: object) -> dict[str, object]:
 
 
 def _any(value: object) -> object:
-    """An AnyValue as a plain value; None when it is empty or not one."""
+    """An AnyValue as a plain value; what was written without its type is one already. None when it is empty."""
     if not isinstance(value, dict):
-        return None
+        return value
     if "stringValue" in value:
         return scalar(value["stringValue"])
     if "boolValue" in value:

@@ -7,8 +7,8 @@ from typing import Final
 from processors.decode.log_text import log_record
 from processors.decode.prefixes import take_syslog
 from processors.decode.resource import Origin, resource_of
-from processors.decode.values import embedded_object
-from schemas.records import Filtered, LogRecord
+from processors.decode.values import TORN, embedded_object, plain_text
+from schemas.records import Filtered, LogRecord, Rejected
 
 # Lines that only make sense together with the one before.
 _CONTINUES: Final = re.compile(
@@ -22,10 +22,14 @@ _GOROUTINE: Final = re.compile(r"goroutine \d+ \[")
 _GO_FRAME: Final = re.compile(r"[\w./*()\[\]{}-]{1,500}\(.{0,500}\)$|panic\(", re.ASCII)
 
 
-def text_lines(text: str, origin: Origin, *, syslog: bool = False) -> Iterator[LogRecord | Filtered]:
-    """The records of a text; `syslog` believes a header without a process id, too."""
+def text_lines(raw: bytes, origin: Origin, *, syslog: bool = False) -> Iterator[LogRecord | Filtered | Rejected]:
+    """The records of a text; `syslog` believes a header without a process id, too. Raises InvalidRecord."""
+    text, torn = plain_text(raw)
     for entry in entries(text):
-        yield text_line(entry, origin, syslog=syslog)
+        if torn and TORN.search(entry):
+            yield Rejected(reason="not UTF-8")
+        else:
+            yield text_line(entry, origin, syslog=syslog)
 
 
 def text_line(entry: str, origin: Origin, *, syslog: bool = False) -> LogRecord | Filtered:

@@ -20,8 +20,6 @@ NOTE_LENGTH: Final = 4096  # characters of an annotation
 UTF8_BOM: Final = b"\xef\xbb\xbf"
 NOTHING: Final[Mapping[str, object]] = MappingProxyType({})
 
-# Never quadratic: possessive, and an unterminated string runs to the end of the input.
-_JSON_STRING: Final = re.compile(rb'"(?:[^"\\]+|\\.?)*+(?:"|\Z)', re.DOTALL)
 _CARRIAGE: Final = 16  # names of full length that a set of labels may fill
 # Labels that tell who speaks; kept before all others where there are too many.
 _TELLING: Final = frozenset(
@@ -32,8 +30,13 @@ _TELLING: Final = frozenset(
 # How compressed data begins. Values are never unpacked: a few kilobytes could become gigabytes.
 _PACKED: Final = ((b"\x1f\x8b", "gzip"), (b"\x28\xb5\x2f\xfd", "zstd"), (b"\x04\x22\x4d\x18", "lz4"), (b"BZh", "bzip2"),
                   (b"\xfd7zXZ", "xz"), (b"\x78\x01", "zlib"), (b"\x78\x9c", "zlib"), (b"\x78\xda", "zlib"))  # fmt: skip
+_NO_UTF8: Final = (*(magic for magic, _ in _PACKED), b"\xff\xfe", b"\xfe\xff")  # and what begins UTF-16
+TORN: Final = re.compile("[\udc80-\udcff]")
 _CONTROL: Final = bytes((*range(9), *range(14, 27), *range(28, 32)))  # not tabs, line ends, escapes
+_CONTROL_CHARACTER: Final = re.compile(f"[{_CONTROL.decode()}]")
+_SEEN: Final = re.compile("[^\x00-\x20\x7f]")
 _ALL_BUT_BRACKETS: Final = bytes(set(range(256)) - set(b"[]{}"))
+_BRACES: Final = bytes.maketrans(b"[]", b"{}")
 _ANSI_ESCAPE: Final = re.compile(r"\x1b(?:\[[0-?]*+[ -/]*+[@-~]|\][^\x07\x1b]*+(?:\x07|\x1b\\)?|[@-Z\\-_])")
 # Control characters, and those that change the direction of text or that have no width.
 _UNSEEN: Final = re.compile(
@@ -50,13 +53,26 @@ def utf8(raw: bytes) -> str:
         raise InvalidRecord(_unreadable(raw)) from None
 
 
-def plain_text(raw: bytes) -> str:
-    """UTF-8 that people could read; raises InvalidRecord for binary data that happens to decode."""
-    text = utf8(raw)
+def plain_text(raw: bytes) -> tuple[str, bool]:
+    """Text of many lines, and whether some are torn: those are not UTF-8 and hold lone surrogates (`TORN`).
+
+    Raises InvalidRecord for what is no text: binary data, or when most lines are torn.
+    """
+    raw = raw.removeprefix(UTF8_BOM)
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError:
+        text = raw.decode(errors="surrogateescape")
+        lines = [line for line in text.split("\n") if _SEEN.search(line)]
+        torn = [line for line in lines if TORN.search(line)]
+        binary = raw.startswith(_NO_UTF8) or any(map(_CONTROL_CHARACTER.search, torn))
+        if binary or 2 * len(torn) > len(lines):
+            raise InvalidRecord(_unreadable(raw)) from None
+        return text, True
     # Zeros at both ends are what is left of a log file that was cut while it was written to.
     if not text.isprintable() and controls(raw) and 8 * controls(core := raw.strip(b"\x00")) > len(core):
         raise InvalidRecord("binary, not text")
-    return text
+    return text, False
 
 
 def controls(raw: bytes) -> int:
@@ -86,7 +102,7 @@ def parse_json(raw: bytes) -> object:
 def _refuse_bombs(raw: bytes, opened: int) -> None:
     """Raises InvalidRecord for JSON that would take far more room than its bytes do, or more stack."""
     if opened + raw.count(b",") > MOST_VALUES:
-        raw = _JSON_STRING.sub(b"", raw)
+        raw = _without_strings(raw)
         opened = raw.count(b"{") + raw.count(b"[")
         if opened + raw.count(b",") > MOST_VALUES:
             raise InvalidRecord("too many values in one message")
@@ -94,13 +110,22 @@ def _refuse_bombs(raw: bytes, opened: int) -> None:
         raise InvalidRecord("nested too deeply")
 
 
+def _without_strings(raw: bytes) -> bytes:
+    """JSON without what stands in quotes; an unterminated string runs to the end. Raises InvalidRecord."""
+    if b"\\" in raw:
+        raw = raw.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if raw.count(b'"') > 2 * MOST_VALUES:
+        raise InvalidRecord("too many values in one message")
+    return b"".join(raw.split(b'"')[::2])
+
+
 def too_deep(raw: bytes) -> bool:
     """Whether JSON nests beyond MOST_LEVELS, told from its brackets alone, at the speed of bytes.replace."""
-    brackets = _JSON_STRING.sub(b"", raw).translate(None, _ALL_BUT_BRACKETS)
+    brackets = _without_strings(raw).translate(_BRACES, _ALL_BUT_BRACKETS)
     for _ in range(MOST_LEVELS):  # each pass takes the innermost level away
-        shorter = brackets.replace(b"{}", b"").replace(b"[]", b"")
+        shorter = brackets.replace(b"{}", b"")
         if len(shorter) == len(brackets):  # what is left was never closed
-            return brackets.count(b"{") + brackets.count(b"[") > MOST_LEVELS
+            return brackets.count(b"{") > MOST_LEVELS
         brackets = shorter
     return bool(brackets)
 
