@@ -9,6 +9,9 @@ from typing import Any, Final
 
 import structlog
 
+from processors.redact import Redactor
+from schemas.settings import Redaction
+
 QUIET: Final = {
     **dict.fromkeys(("faust", "mode", "aiokafka", "asyncio", "httpx", "httpx2"), logging.WARNING),
     "uvicorn.access": logging.WARNING,
@@ -16,6 +19,7 @@ QUIET: Final = {
 }
 REMEMBERED: Final = 1_000
 _CREDENTIALS: Final = re.compile(r"//[^/@\s]*@")
+_REDACT: Final = Redactor(Redaction())
 
 
 def without_credentials(text: str) -> str:
@@ -25,6 +29,11 @@ def without_credentials(text: str) -> str:
 
 def _scrub(_: Any, __: str, event: Any) -> Any:
     return {key: without_credentials(value) if isinstance(value, str) else value for key, value in event.items()}
+
+
+def _redacted(_: Any, __: str, line: Any) -> Any:
+    """The finished line, tracebacks included: an error of a library may quote what we gave it."""
+    return _REDACT(line) if isinstance(line, str) else line
 
 
 class Seldom(logging.Filter):
@@ -67,6 +76,7 @@ def configure(level: str) -> None:
             if terminal
             else [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
         ),
+        _redacted,
     ]
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=last))

@@ -1,6 +1,8 @@
 """What gets into the log: no credentials, and no flood from a library."""
 
 import logging
+import subprocess
+import sys
 
 import pytest
 
@@ -31,3 +33,16 @@ def test_libraries_repeat_themselves_seldom() -> None:
     assert [passes("streams.worker", "ours") for _ in range(2)] == [True, True]
     now = 30.0
     assert passes("aiokafka.conn", "away %s")
+
+
+def test_a_traceback_keeps_no_secret() -> None:
+    program = (
+        "from processors.logs import configure; import structlog\n"
+        "configure('INFO')\n"
+        "try: raise ValueError('password=hunter' + '2 refused')\n"
+        "except ValueError: structlog.get_logger().error('broke', header='Bearer ' + 'abcdef' + '123456', exc_info=True)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+    assert "password=<redacted:password> refused" in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "abcdef123456" not in done.stderr
