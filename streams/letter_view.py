@@ -114,7 +114,9 @@ def summary(catalog: Catalog, chosen: Sequence[Letter], listed: int) -> list[str
     """What the list stands for, and what it could not see."""
     by_reason = Counter(letter.reason for letter in chosen)
     copies = sum(catalog.copies[letter.identity] for letter in chosen) - len(chosen)
-    lines = [f"{len(chosen):,} letters" + (f" and {copies:,} copies of them" if copies else "")]
+    lines = [
+        f"{len(chosen):,} letter{'s' * (len(chosen) != 1)}" + (f" and {copies:,} copies of them" if copies else "")
+    ]
     if listed < len(chosen):
         lines[0] += f", the newest {listed:,} are listed (--limit)"
     if by_reason:
