@@ -12,7 +12,7 @@ from typing import Any, Final
 from processors.embed import Embedder
 from processors.index import OpenSearchIndex
 from processors.scan import document_digest, scan
-from schemas.documents import DAILY_KINDS, HOUR_MS, MINUTE_MS, Target
+from schemas.documents import DAILY_KINDS, MINUTE_MS, Target
 from schemas.errors import SinkUnavailable
 from streams.replay_range import Place
 from streams.topics import Log
@@ -173,11 +173,9 @@ def _digest(target: Target, source: Mapping[str, Any], between: Between, seen: s
 
 
 def _span(source: Mapping[str, Any]) -> tuple[int, int]:
-    """The event time that a document may hold: of its minute or hour where it has one, whatever it holds so far."""
+    """The event time that a document holds: its whole minute where it has one, else what it has seen so far."""
     if "minute_ms" in source:
         return source["minute_ms"], source["minute_ms"] + MINUTE_MS - 1
-    if "hour_ms" in source:
-        return source["hour_ms"], source["hour_ms"] + HOUR_MS - 1
     return source["first_ms"], source["last_ms"]
 
 

@@ -56,6 +56,7 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
             notes.print(note, markup=False)
         sink = Sink.from_settings(settings, label=label, live=False)
         sink.prepare()
+        check(options.shadow, label, generation_parts(settings), shadows.labels())  # two that were begun at once
         drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
         watch = Watch(
             broker=broker, sink=sink, shadows=shadows, label=label, live_group=live_group, places=set(places), ids=ids
