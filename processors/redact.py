@@ -53,10 +53,12 @@ _RUN: Final = b"a" * LONG_RUN
 class Redactor:
     """Replaces secrets by typed placeholders: pure, linear in the text, and its own output stays as it is."""
 
-    def __init__(self, settings: Redaction) -> None:
+    def __init__(self, settings: Redaction, *, keep: frozenset[str] = frozenset()) -> None:
+        """`keep`: names of kinds that are left alone."""
         extra = tuple(Rule(name=e.name, literals=(), pattern=re.compile(e.regex)) for e in settings.extra)
         addresses = IP_ADDRESSES if settings.ip_addresses else ()
-        self._rules = (*extra, *TOKENS, *KEYED, *addresses, *(NAMES if settings.names else ()))
+        rules = (*extra, *TOKENS, *KEYED, *addresses, *(NAMES if settings.names else ()))
+        self._rules = tuple(rule for rule in rules if rule.name not in keep)
         self._gates = _gates(self._rules)
         self._words = _words(self._rules)
         self._in_runs = tuple((word, i) for word, i in _exact(self._rules) if self._rules[i].run)

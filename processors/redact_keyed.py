@@ -26,6 +26,7 @@ _HARMLESS: Final = re.compile(
 _FLAG_PROSE: Final = frozenset(("flag", "option", "argument", "parameter", "and", "or", "is", "was", "for", "with"))
 _PLACEHOLDERS: Final = re.compile(r"(?:<redacted:[a-z-]+>)+")
 _FILE: Final = re.compile(r"(?:/[\w.@-]+){2,}/?|/[\w-]+\.[a-z]{2,5}|https?://.*|\d{4}-\d\d-\d\d.*")
+_CAPITAL_OR_DIGIT: Final = re.compile(r"[A-Z0-9]")
 _KUBERNETES_NAME: Final = re.compile(r"(?=.*[-/])(?:[a-z0-9.-]{1,63}/)?[a-z][a-z0-9]{0,11}(?:[-.][a-z0-9]{1,11})*")
 _UNLIKE_A_WORD: Final = re.compile(r"(?=.{5})(?:(?=.*[0-9])(?=.*[A-Za-z])|.*[a-z].*[A-Z]|.*[!#$%^&*+=~])")
 
@@ -53,7 +54,7 @@ def _assigned(match: re.Match[str]) -> bool:
     """Whether what follows a key such as `password=` is a value worth hiding."""
     key, value = match["key"].lower(), match["secret"].strip("\"'\\")
     strong = key.startswith(("pass", "pwd"))
-    if len(value) < (1 if strong else 4) or _harmless(value) or _FILE.fullmatch(value):
+    if len(value) < (1 if strong else 4) or _harmless(value) or _file(value):
         return False
     if key == "pwd" and value.startswith(("/", "~")):
         return False  # the working directory of a shell
@@ -73,6 +74,11 @@ def _harmless(value: str) -> bool:
     return bool(_PLACEHOLDERS.fullmatch(value) or _HARMLESS.fullmatch(value))
 
 
+def _file(value: str) -> bool:
+    """A path, a URL or a day; base64 may begin with a slash, and then has capitals and digits all over."""
+    return bool(_FILE.fullmatch(value)) and not (len(value) >= 32 and len(_CAPITAL_OR_DIGIT.findall(value)) >= 12)
+
+
 def _alone(match: re.Match[str]) -> bool:
     """Whether the pair is a whole line, as in YAML; a key may have a prefix, such as `db.password`."""
     text, start = match.string, match.start()
@@ -85,7 +91,7 @@ def _flag_value(match: re.Match[str]) -> bool:
 
 
 def _stated(match: re.Match[str]) -> bool:
-    return not _harmless(match["secret"]) and not _FILE.fullmatch(match["secret"])
+    return not _harmless(match["secret"]) and not _file(match["secret"])
 
 
 def _scheme_value(match: re.Match[str]) -> bool:
@@ -110,7 +116,7 @@ _QUOTE: Final = r"\\{0,7}[\"'`]|&quot;|&#34;|\\u0022"
 # A quoted value ends at the same quote, or with the line when that was cut; a bare one may hold commas and quotes
 # where another pair does not begin behind them.
 _VALUE: Final = (
-    rf"(?P<quote>{_QUOTE})?"
+    rf"(?:Some\(|Secret\()?(?P<quote>{_QUOTE})?"
     r"(?P<secret>(?(quote)(?:(?!(?P=quote))(?:\\.|[^\n]))*+"
     r"|(?![(\[{])(?:<redacted:[a-z-]+>|[^\s\"'<,;&}]|\}(?=[^\s\"'},;\])])"
     r"|,(?=[^\s\"'{\[<])(?![\w.-]+[=:])|['\"](?=[\w!@#$%^*]))++))"
@@ -173,6 +179,14 @@ KEYED: Final = (
     ),
     _phrase("authorization", ("basic",), r"\bbasic\s{1,2}(?P<secret>[A-Za-z0-9+/_-]{6,}+={0,2})", _basic_credentials),
     _phrase("cookie", ("cookie",), r"\bcookie[\"']?\s?[:=]\s?[\"']?(?P<secret>[\w.-]+=(?!<redacted)[^\n\"']++)"),
+    _phrase(  # SQL
+        "password",
+        (*_STRONG, "identified by"),
+        r"(?:\bidentified by\s{1,2}(?:password\s)?|\bpassword\s?\(?)(?P<quote>[\"'])"
+        r"(?P<secret>(?!<)(?:(?!(?P=quote))[^\n]){3,512})",
+        _flag_value,
+        near="identified by|password ?\\(?'",
+    ),
     _pair("password", _STRONG, _STRONG_KEYS),
     _pair("secret", _WEAK, _WEAK_KEYS),
     _phrase(  # options of a command line, in one string or as a list of words
@@ -193,14 +207,6 @@ KEYED: Final = (
             r"(?P<secret>(?![-<])[^\s\"']{3,})"
         ),
         check=_flag_value,
-    ),
-    _phrase(  # SQL
-        "password",
-        (*_STRONG, "identified by"),
-        r"(?:\bidentified by\s{1,2}(?:password\s)?|\bpassword\s?\(?)(?P<quote>[\"'])"
-        r"(?P<secret>(?!<)(?:(?!(?P=quote))[^\n]){3,512})",
-        _flag_value,
-        near="identified by|password ?\\(?'",
     ),
     _phrase(  # as Kubernetes and Docker print an environment: {"name": "DB_PASSWORD", "value": "..."}
         "password",

@@ -40,8 +40,9 @@ def mixed(match: re.Match[str]) -> bool:
     return bool(re.search(r"[0-9]", text) and re.search(r"[a-z]", text) and re.search(r"[A-Z]", text))
 
 
-def _with_digit(match: re.Match[str]) -> bool:
-    return bool(re.search(r"[0-9]", match[0]))
+def _no_word(match: re.Match[str]) -> bool:
+    """A digit, or letters of both cases behind one another: what is left when a prefix is short."""
+    return bool(re.search(r"[0-9]|[a-z][A-Z]", match[0]))
 
 
 def _random(match: re.Match[str]) -> bool:
@@ -94,19 +95,14 @@ TOKENS: Final = (
     _token("google-key", "AIza ya29. GOCSPX-", r"(?:AIza|ya29\.|GOCSPX-)[\w.-]{24,}+"),
     _token("google-key", "1//0", r"1//0[\w-]{30,}+"),
     _token("azure-key", "Q~ AZDO", r"[\w~.-]{3}[0-9]Q~[\w~.-]{31,}+|[A-Za-z0-9]{60,80}AZDO[A-Za-z0-9]{4,}+"),
-    _token(  # the signs by which keys of Azure's services can be told
-        "azure-key",
-        "ASt ABa ASb AMC ACR ACDb AIoT ASbT ARmv APIM AzFu AzSe",
-        r"[\w+/%]{33,80}(?:(?:\+|%2B)A(?:St|Ba|Sb|MC|CR)|ACDb|AIoT|ASbT|ARmv|APIM|AzFu|AzSe)[\w+/]{4,10}={0,2}",
-    ),
     _token("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[0-9a-f]{32,}+"),
-    _token("cloud-key", "LTAI AKID", r"(?:LTAI[A-Za-z0-9]{16,}+|AKID[A-Za-z0-9]{28,}+)", mixed),
+    _token("cloud-key", "LTAI AKID", r"(?:LTAI[A-Za-z0-9]{16,}+|AKID[A-Za-z0-9]{28,}+)", _no_word),
     _token("cloud-key", "AQVN y0_ y1_ y2_", r"(?:AQVN[\w-]{30,}+|y[0-3]_[\w-]{40,}+)"),
     _token(
         "cloud-key", "HRKU- fo1_ fm1r_ fm1a_ fm2_", r"(?:HRKU-[\w-]{30,}+|fo1_[\w-]{30,}+|fm(?:1[ar]|2)_[\w+/=%]{40,}+)"
     ),
     _token(
-        "cloud-key", "nfp_ vcp_ sbp_ sb_secret_ rnd_", r"(?:nfp|vcp|sbp|sb_secret|rnd)_[A-Za-z0-9_-]{24,}+", _with_digit
+        "cloud-key", "nfp_ vcp_ sbp_ sb_secret_ rnd_", r"(?:nfp|vcp|sbp|sb_secret|rnd)_[A-Za-z0-9_-]{24,}+", _no_word
     ),
     _token("cloud-key", "v1.0-", r"v1\.0-[0-9a-f]{24}-[0-9a-f]{100,}+"),
     # code and packages
@@ -125,7 +121,7 @@ TOKENS: Final = (
         "package-token",
         "cio oy2",
         r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])|oy2[a-z0-9]{43}(?![A-Za-z0-9])",
-        _with_digit,
+        _no_word,
         run=True,
     ),
     _token("package-token", "cmVmdGtu", r"cmVmdGtu[A-Za-z0-9]{40,}+"),
@@ -206,9 +202,9 @@ TOKENS: Final = (
         "model-hub-token",
         "hf_ gsk_ r8_ xai- pplx- fw_",
         r"(?:hf_|gsk_|r8_|xai-|pplx-|fw_)[A-Za-z0-9]{24,}+",
-        _with_digit,
+        _no_word,
     ),
-    _token("model-hub-token", "nvapi- tvly- csk-", r"(?:nvapi|tvly|csk)-[\w-]{28,}+", _with_digit),
+    _token("model-hub-token", "nvapi- tvly- csk-", r"(?:nvapi|tvly|csk)-[\w-]{28,}+", _no_word),
     # anyone
     # not the page marker of the Kubernetes API, which is {"v":"meta.k8s.io/v1",...} in base64
     _token("jwt", "eyJ", r"eyJ(?!2IjoibWV0YS5rOHMuaW8)[\w=-]{12,}+(?:\.[\w=-]*+){0,4}"),
@@ -217,6 +213,11 @@ TOKENS: Final = (
         "password-hash",
         "$6$ $5$ $y$ $apr1$ $argon2i$ $argon2id$ $argon2d$",
         r"(?<!\$)\$(?:[56y]|apr1|argon2i?d?)\$[\w./+=,$-]{24,}+",
+    ),
+    _token(  # the signs by which keys of Azure's services can be told
+        "azure-key",
+        "ASt ABa ASb AMC ACR ACDb AIoT ASbT ARmv APIM AzFu AzSe",
+        r"[\w+/%]{33,80}(?:(?:\+|%2B)A(?:St|Ba|Sb|MC|CR)|ACDb|AIoT|ASbT|ARmv|APIM|AzFu|AzSe)[\w+/]{4,10}={0,2}",
     ),
 )
 # Sixteen or fifteen digits, in groups or not; a redactor looks at it only where digits stand like that.

@@ -11,7 +11,7 @@ import orjson
 from schemas.errors import InvalidRecord
 
 # Identity of the compiler's output. Raise it when the same Markdown compiles to something else: stores then rebuild.
-COMPILER: Final = 1
+COMPILER: Final = 2
 HEADING_SEPARATOR: Final = " > "
 
 

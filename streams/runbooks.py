@@ -9,13 +9,15 @@ from cag.registry import Decode
 from cag.runbooks import compile_runbook, normalise_path
 from cag.served import Outcome, Place, WritableStore
 from cag.topic import End, describe, read_to_end
+from processors.redact import Redactor
 from schemas.errors import InvalidRecord, SinkUnavailable
 from schemas.records import Message
 from schemas.runbooks import Runbook
-from schemas.settings import Kafka
+from schemas.settings import Kafka, Redaction
 
 REBUILD_ATTEMPTS: Final = 3
 REBUILD_BATCH: Final = 100  # runbooks in one exchange with the store
+_REDACT: Final = Redactor(Redaction(), keep=frozenset({"email"}))  # whom to write to is what a runbook is for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +72,7 @@ def compiled(message: Message, path: str, decode: Decode) -> Runbook | None:
         raise InvalidRecord("runbook names another path than its key")
     return compile_runbook(
         path,
-        published.text,
+        _REDACT(published.text),
         version=published.revision,
         published_ms=message.timestamp_ms,
         source_url=published.source_url or "",
