@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [freshness|rate]`: a table for people, then one JSON line for scripts, for each."""
+"""`python -m tests.benchmarks [freshness|rate|replay]`: a table for people, then one JSON line for scripts, for each."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,16 @@ import typer
 from rich.console import Console
 
 from schemas.errors import FreshetError
-from tests.benchmarks import corpus, freshness, rate
+from tests.benchmarks import corpus, freshness, rate, replay
 from tests.benchmarks.installed import installed, stack
 from tests.benchmarks.machine import hardware
 
-NAMES = ("freshness", "rate")
+NAMES = ("freshness", "rate", "replay")
 out = Console(highlight=False, soft_wrap=True)
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="freshness or rate; both without one")] = "",
+    name: Annotated[str, typer.Argument(help="freshness, rate or replay; all without one")] = "",
     state: Annotated[Path, typer.Option(help="folder of the services")] = Path(".local"),
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
     seconds: Annotated[float, typer.Option(min=10, help="of marked lines (freshness)")] = 75.0,
@@ -25,6 +25,7 @@ def main(
     lines: Annotated[int, typer.Option(min=1_000, help="of the backlog (rate)")] = 100_000,
     form: Annotated[str, typer.Option(help="lines a message: hundred or one; both without it (rate)")] = "",
     partitions: Annotated[int, typer.Option(min=1, help="of the input topics")] = 24,
+    pair_seconds: Annotated[float, typer.Option(min=5, help="of each half of a pair (replay)")] = 20.0,
     unkeyed: Annotated[bool, typer.Option(help="messages without a key, otherwise the pod's name (rate)")] = False,
 ) -> None:
     """Measure on real services. Exit code 1 when a target or a guard is missed."""
@@ -53,6 +54,16 @@ def main(
                         every.append(rate.measure(installation, each, count=lines, keyed=not unkeyed))
                 rate.show(every, out)
                 results.append(rate.summary(every))
+                typer.echo(json.dumps(results[-1]))
+            if name in ("", "replay"):
+                out.print(
+                    f"replay: {replay.PAIRS} pairs of {pair_seconds:g} s with and without a replay of "
+                    f"{replay.BACKLOG:,} lines, under the shop at {per_second:g} lines/s, {partitions} partitions"
+                )
+                with installed("bench-replay", state, endpoints, partitions) as installation:
+                    cost = replay.measure(installation, seconds=pair_seconds, rate=per_second)
+                replay.show(cost, out)
+                results.append(replay.summary(cost))
                 typer.echo(json.dumps(results[-1]))
     except FreshetError as error:
         out.print(f"[red]error:[/] {error}")
