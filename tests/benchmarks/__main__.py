@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [freshness|rate|replay]`: a table for people, then one JSON line for scripts, for each."""
+"""`python -m tests.benchmarks [freshness|rate|replay]`: a table and one JSON line for each."""
 
 import json
 from pathlib import Path
