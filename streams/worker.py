@@ -2,8 +2,8 @@
 
     Kafka -> BatchConsumer -> agent per topic -> Intake (pipeline, fold) -> Flusher (index, dead letters) -> commit
 
-Read `flusher.py` for the order of writing and acknowledging, `consumer.py` for what is committed when, `app.py` for
-Faust's settings.
+Read `flusher.py` for the order of writing and acknowledging, `consumer.py` for what is committed when, `positions.py`
+for where reading begins, `app.py` for Faust's settings.
 """
 
 import asyncio
