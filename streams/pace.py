@@ -1,10 +1,9 @@
 """How fast a replay may go: a rate, and the live group first."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
-from streams.replay_range import Place
 from streams.topics import Broker
 
 BURST_S: Final = 0.25
@@ -45,9 +44,10 @@ class Pace:
         self._allowed -= records
 
 
-def live_lag(broker: Broker, group: str, places: list[Place]) -> int:
-    """Records that this group is behind in all of these partitions; 0 when nobody is in it: there is none to protect.
+def live_lag(broker: Broker, group: str, topics: Collection[str]) -> int:
+    """Records that this group is behind in the partitions that its members read; 0 without members: none to protect.
 
     Blocks; raises SinkUnavailable.
     """
-    return sum(broker.lag(group, places).values()) if broker.group(group).assigned else 0
+    read = [place for place in broker.group(group).assigned if place[0] in topics]
+    return sum(broker.lag(group, read).values())

@@ -1,11 +1,14 @@
 """What a replay changed, and which of it live may still hold with a part of its count."""
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from processors.index import Index, Write
 from schemas.documents import Target
+from schemas.settings import Retention
+from streams.expire import DayIndex, expired
 
 REMEMBERED: Final = 100_000
 PAGE: Final = 5_000
@@ -31,6 +34,21 @@ class Repairs:
     @property
     def total(self) -> int:
         return len(self.documents) + self.more
+
+    def expired(self, retention: Retention, now: dt.datetime) -> int:
+        """Days that were mended although `expire` drops them. `now` must be aware."""
+        days = {(target.kind, target.day) for target in self.documents}
+        found = [
+            DayIndex(
+                name="",
+                kind=kind,
+                day=dt.datetime.strptime(f"{day}+0000", "%Y.%m.%d%z").date(),
+                documents=0,
+                size_bytes=0,
+            )
+            for kind, day in days
+        ]
+        return len(expired(found, retention, now))
 
     def contested(self, index: Index) -> int:
         """Documents that were mended, and that live has counted further meanwhile: from what, is not known here.

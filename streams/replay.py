@@ -61,7 +61,6 @@ class Totals:
     letters: int = 0  # new ones
     known_letters: int = 0
     lost: int = 0  # offsets that retention took while they waited
-    days: set[tuple[str, str]] = field(default_factory=set)  # kind and day of every index that was written to
 
 
 @dataclass(kw_only=True)
@@ -162,7 +161,6 @@ class Replay:
         if fold:
             rejected += self.sink.write(fold, self.stop)
             self.totals.records += fold.records
-            self.totals.days.update((t.kind, t.day) for t in fold.changes)
         if rejected:
             fresh = self.letters.new(rejected)
             self.deliver(fresh, self.stop)

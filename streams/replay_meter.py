@@ -22,6 +22,7 @@ class Meter:
             self._task = self._bar.add_task("", total=total or None, said="")
         self._began = self._told = clock()
         self._first: int | None = None
+        self._said = (0, "")
 
     def __enter__(self) -> Self:
         if self._bar:
@@ -39,8 +40,8 @@ class Meter:
             self._first = left
         if self._bar:
             self._bar.update(self._task, completed=self._total - left, said=waits or self._rate(records, now))
-        elif now - self._told >= LINE_EVERY_S:
-            self._told = now
+        elif now - self._told >= LINE_EVERY_S and (records, waits) != self._said:
+            self._told, self._said = now, (records, waits)
             self._console.print(self._line(left, records, waits, now), markup=False)
 
     def _line(self, left: int, records: int, waits: str, now: float) -> str:

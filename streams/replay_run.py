@@ -1,5 +1,6 @@
 """The composition root of a replay: plan or resume, run, report. Servers are reached only from here."""
 
+import datetime as dt
 import signal
 import threading
 import time
@@ -98,6 +99,7 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         report = Report(label=label, group=group, state="planned", stretches=made.stretches, notes=list(made.notes))
         if options.dry_run or not made.messages:
             report.figures["messages"] = made.messages
+            report.state = "planned" if options.dry_run else "done"
             return report, 0
         for note in report.notes:
             notes.print(note, markup=False)
@@ -107,8 +109,15 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         sink = Sink.from_settings(settings, label=label, own=own, changed=repairs.note)
         sink.prepare()
         drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
+        inputs = [i.topic for i in settings.kafka.inputs]
         code = drive.run(
-            stretches, positions, ids, notes, house=sink.publish, live=lambda: live_lag(broker, live_group, places)
+            stretches,
+            positions,
+            ids,
+            notes,
+            house=sink.publish,
+            live=lambda: live_lag(broker, live_group, inputs),
+            total=sum(stretch.messages for stretch in stretches.values()),
         )
         report.figures["documents_mended"] = repairs.total
         if code == 0:
@@ -119,6 +128,8 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
                     f"live went on counting in {contested:,} of the documents that were mended: once it is done with "
                     "them (in a minute or two) run the same command again, to be sure of their counts"
                 )
+            if stale := repairs.expired(settings.retention, dt.datetime.now(dt.UTC)):
+                report.notes.append(f"{stale} days older than retention came back: run `python -m streams expire`")
             remove_group(settings.kafka, group)
             report.state = "done"
         elif code == Exit.UNFINISHED:
@@ -194,18 +205,22 @@ class Drive:
         *,
         house: Callable[[], None],
         live: Callable[[], int],
+        total: int,
+        left: Callable[[Replay], int] = lambda replay: replay.left,
         tick: Callable[[Replay], None] = lambda _: None,
     ) -> int:
-        """The exit code; the report is filled. `house` and `live` (its lag) are called in threads, now and then."""
+        """The exit code; the report is filled. `house` and `live` (its lag) are called in threads, now and then.
+
+        `total` and what is `left`: messages.
+        """
         settings, options, report = self.settings, self.options, self.report
         letters = LetterProducer(settings.kafka, "replay", generation=report.label)
         pace = Pace(clock=time.monotonic, rate=options.rate, max_live_lag=options.max_live_lag)
         began = time.monotonic()
-        total = sum(stretch.messages for stretch in stretches.values())
         with Meter(notes, total, time.monotonic) as meter:
 
             def each_round(replay: Replay) -> None:
-                meter.show(replay.left, replay.totals.records, waiting(self.sink, letters, pace))
+                meter.show(left(replay), replay.totals.records, waiting(self.sink, letters, pace))
                 tick(replay)
 
             replay = Replay(

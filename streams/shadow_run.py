@@ -1,6 +1,7 @@
 """A shadow generation: built beside the live one with other settings, then following live until it is promoted."""
 
 import threading
+import time
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -47,10 +48,11 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         report = Report(
             label=label, group=reader.group, state="planned", stretches=made.stretches, notes=list(made.notes)
         )
+        stretches = {stretch.place: stretch for stretch in made.stretches}
+        positions = {p: saved[p].position if p in saved else s.start for p, s in stretches.items()}
+        total = sum(max(0, measured[place].log.end - at) for place, at in positions.items())
         if options.dry_run:
-            report.figures["messages"] = sum(m.log.end for m in measured.values()) - sum(
-                saved[s.place].position if s.place in saved else s.start for s in made.stretches
-            )
+            report.figures["messages"] = total
             return report, 0
         for note in report.notes:
             notes.print(note, markup=False)
@@ -61,8 +63,6 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         watch = Watch(
             broker=broker, sink=sink, shadows=shadows, label=label, live_group=live_group, places=set(places), ids=ids
         )
-        stretches = {stretch.place: stretch for stretch in made.stretches}
-        positions = {p: saved[p].position if p in saved else s.start for p, s in stretches.items()}
         code = drive.run(
             stretches,
             positions,
@@ -70,6 +70,8 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
             notes,
             house=sink.housekeeping,
             live=watch.look,
+            total=total,
+            left=lambda _: watch.left,
             tick=lambda replay: watch.steer(replay, drive.stop, until_caught_up=options.exit_when_caught_up),
         )
         return finish(watch, drive, shadows, code)
@@ -124,6 +126,7 @@ class Watch:
 
     promoted: bool = field(default=False, init=False)
     trouble: str = field(default="", init=False)
+    left: int = field(default=0, init=False)  # messages that live has and this shadow has not
     caught_up: bool = field(default=False, init=False)
     _targets: dict[Place, int] | None = field(default=None, init=False)
     _added: set[Place] = field(default_factory=set, init=False)
@@ -145,14 +148,16 @@ class Watch:
         held = {Place(*place): log.end for place, log in self.broker.logs(self.places).items()}
         live = self.broker.committed(self.live_group, self.places) if self.live_group else {}
         self._targets = {Place(*place): at for place, at in live.items()} or held
-        return live_lag(self.broker, self.live_group, list(self.places)) if self.live_group else 0
+        return live_lag(self.broker, self.live_group, self.ids) if self.live_group else 0
 
     def steer(self, replay: Replay, stop: threading.Event, *, until_caught_up: bool) -> None:
         if added := self._added:
             replay.follow({p: Stretch(place=p, topic_id=self.ids[p.topic], start=0, end=None, asked=0) for p in added})
             self.places = self.places | added  # a new set: the other thread may be reading the old one
             self._added = set()
-        self.caught_up = self._targets is not None and not behind(self._targets, replay.positions)
+        if self._targets is not None:
+            self.left = sum(behind(self._targets, replay.positions).values())
+            self.caught_up = not self.left
         if self.promoted or self.trouble or (until_caught_up and self.caught_up):
             stop.set()
 
@@ -167,6 +172,7 @@ def finish(watch: Watch, drive: Drive, shadows: Shadows, code: int) -> tuple[Rep
     sink.publish()
     report.state = "promoted" if watch.promoted else "caught up" if watch.caught_up else "stopped"
     while report.state == "caught up" and shadows.without_vectors(report.label):
-        sink.housekeeping()
+        sink.housekeeping()  # looks for those of an earlier run every half minute only
+        time.sleep(0.5)
     report.notes.append(SAID[report.state])
     return report, 0

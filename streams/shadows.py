@@ -34,6 +34,7 @@ class Label:
     templates: dict[str, str] = field(default_factory=dict)  # template -> kind
     live: bool = False
     documents: int = 0
+    patterns: int = 0
     size_bytes: int = 0
 
     @property
@@ -68,6 +69,8 @@ class Shadows:
                 label.indices[row["index"]] = match[1]
                 if match[1] in DAILY_KINDS:
                     label.documents += int(row["docs.count"] or 0)
+                if match[1] == "patterns":
+                    label.patterns += int(row["docs.count"] or 0)
                 label.size_bytes += int(row["store.size"] or 0)
         for index, kinds in self._aliases().items():
             if match := self._name.fullmatch(index):

@@ -132,7 +132,7 @@ def _behind(settings: Settings, broker: topics.Broker, live: Label, label: Label
 
 def _without_vectors(shadows: Shadows, label: Label) -> list[str]:
     without = shadows.without_vectors(label.name)
-    if without > max(VECTORS_LEAST, VECTORS_SHARE * label.documents):
+    if without > max(VECTORS_LEAST, VECTORS_SHARE * label.patterns):
         return [f"{without:,} patterns have no vector yet"]
     return []
 

@@ -29,6 +29,7 @@ from streams.replay import Replay
 from streams.replay_range import Bound, Measured, Place, Stretch, bound, moment_ms, plan
 from streams.replay_reader import Lost
 from streams.shadow_diff import Between, common
+from streams.shadow_run import check
 from streams.shadows import Label, behind, caught_up, switch_actions
 from streams.topics import Log
 
@@ -383,6 +384,29 @@ def test_one_call_puts_one_label_behind_the_aliases() -> None:
         ("remove", "p-series-g1-x", "p-series"),
     ]
     assert switch_actions({"g1": old}, "g1", "p") == []
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "says"),
+    [
+        ("Blue!", "g2_Blue!", "a name is up to 20"),
+        ("b", "g2_b", "exists with other settings (redaction)"),
+        ("c", "g2_c", "has been promoted"),
+    ],
+)
+def test_a_shadow_that_cannot_be_built_is_one_line(name: str, label: str, says: str) -> None:
+    there = {
+        "g1_b": Label(name="g1_b", group="", parts={"redaction": "1", "template": "5"}),
+        "g2_c": Label(name="g2_c", group="", live=True),
+    }
+    with pytest.raises(StartupError) as error:
+        check(name, label, {"redaction": "2", "template": "5"}, there)
+    assert says in str(error.value)
+
+
+def test_a_shadow_of_the_same_settings_goes_on() -> None:
+    there = {"g2_b": Label(name="g2_b", group=""), "g1": Label(name="g1", group="", live=True)}
+    assert check("b", "g2_b", {}, there) == "g1"
 
 
 @pytest.mark.parametrize(("speed", "left"), [(10, {}), (0, {"a": 50})])
