@@ -14,12 +14,13 @@ from typing import Final
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from cag.store import RunbookStore
 from deploy.installation import Installation
 from deploy.local import processes, services
 from deploy.local.services import Endpoints
-from schemas.settings import Kafka, Redis, Registry
+from schemas.settings import Kafka, Redis
 from schemas.topics import Topic
 from streams.topics import Broker
 
@@ -64,9 +65,9 @@ class Site(Installation):
     def redis(self) -> Redis:
         return Redis(url=self.endpoints.redis, namespace=self.name)
 
-    @property
-    def registry(self) -> Registry:
-        return Registry.model_validate({"url": self.endpoints.registry})
+    def registry_client(self) -> SchemaRegistryClient:
+        """Close it: `with` does."""
+        return SchemaRegistryClient({"url": self.endpoints.registry, "timeout": 10, "max.retries": 1})
 
     @property
     def topic(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from confluent_kafka import KafkaError, Producer
 
-from cag.registry import Published, ValueDecoder, ValueEncoder, address, registry_client
+from cag.registry import Published, ValueDecoder, ValueEncoder
 from cag.runbooks import normalise_path
 from cag.store import RunbookReader
 from cag.topic import End, describe, read_to_end
@@ -53,8 +53,8 @@ class Author:
                 "log_level": 0,
             }
         )
-        registry = self.site.registry
-        self._encode = ValueEncoder(registry_client(registry), self.site.topic, address(registry))
+        with self.site.registry_client() as registry:  # asked now, and never again
+            self._encode = ValueEncoder(registry, self.site.topic, self.site.endpoints.registry)
 
     def write(self, edits: int, going_on: Callable[[], bool], tick: Callable[[int], None]) -> None:
         """At least so many changes, and more while a fault is still to come."""
@@ -145,6 +145,11 @@ class Look:
         finally:
             await reader.aclose()
 
+    @property
+    def incarnation(self) -> str:
+        """Of the store that was read last."""
+        return self._seen.version.rpartition("-")[0] if self._seen else ""
+
     def _look(self, corpus: Corpus | None) -> str:
         if corpus is None:
             self.numbers = None
@@ -167,11 +172,12 @@ def numbers_of(corpus: Corpus) -> dict[str, int]:
 
 def topic_holds(site: Site) -> dict[str, int]:
     """Path -> number, read from the topic by itself, without any store."""
-    decode = ValueDecoder(registry_client(site.registry), address(site.registry))
     held: dict[str, int] = {}
-    for record in read_to_end(site.kafka, describe(site.kafka, site.topic)):
-        if not isinstance(record, End):
-            held.pop(path := normalise_path(record.key), None)
-            if record.value is not None:
-                held[path] = _number(decode(record).text)
+    with site.registry_client() as registry:
+        decode = ValueDecoder(registry, site.endpoints.registry)
+        for record in read_to_end(site.kafka, describe(site.kafka, site.topic)):
+            if not isinstance(record, End):
+                held.pop(path := normalise_path(record.key), None)
+                if record.value is not None:
+                    held[path] = _number(decode(record).text)
     return held

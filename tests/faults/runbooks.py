@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any, Final
@@ -29,7 +30,7 @@ from tests.faults import runbook_rebuild
 from tests.faults.runbook_ledger import NEVER, Ledger, Observer, Sent, State
 from tests.faults.runbook_site import PATIENCE_S, SESSION_S, Site, runbook_site
 from tests.faults.runbook_traffic import Author, Look, topic_holds
-from tests.faults.runbook_worker import BROKEN, break_scripts
+from tests.faults.runbook_worker import BROKEN, broken_scripts
 
 GOAL_S: Final = 5.0  # from the send of an edit to the first reading that shows it, p99 of the quiet phases
 AGAIN_WITHIN_S: Final = 15.0  # the promise after a kill; what takes longer does not excuse an edit
@@ -167,9 +168,12 @@ FAULTS: Final[dict[str, tuple[Callable[[Run], object], int]]] = {  # and how oft
     "Redis killed": (crash_redis, 2),
 }
 HANDFUL: Final = 5  # of a small run: the first of the table
+BEFORE: Final = 60  # changes before the first fault
 
 
-def planned(edits: int, random: Random) -> list[str]:
+def planned(edits: int, broken: str, random: Random) -> list[str]:
+    if broken:
+        return [BROKEN[broken].fault]
     if edits < SMALL:
         return list(FAULTS)[:HANDFUL]
     names = [name for name, (_, times) in FAULTS.items() for _ in range(times)]
@@ -180,7 +184,9 @@ def planned(edits: int, random: Random) -> list[str]:
 # -- the run -----------------------------------------------------------------------------------------------------------
 
 
-def check(site: Site, *, edits: int, paths: int, rate: float, seed: int, progress: Progress) -> tuple[Run, Observer]:
+def check(
+    site: Site, *, edits: int, paths: int, rate: float, seed: int, tick: Callable[[int], None]
+) -> tuple[Run, Observer]:
     random = Random(seed)
     ledger = Ledger()
     observer = Observer(ledger)
@@ -191,18 +197,17 @@ def check(site: Site, *, edits: int, paths: int, rate: float, seed: int, progres
         run = Run(site, author, ledger, look, random)
         site.wanted.add(run.current)
         until(lambda: look.numbers is not None, "the first build", run)
-        faults = planned(edits, random)
+        faults = planned(edits, site.broken, random)
         breaking = threading.Thread(target=lambda: _break(run, faults), name="faults", daemon=True)
-        task = progress.add_task("edits", total=edits)
         breaking.start()
-        author.write(edits, breaking.is_alive, lambda done: progress.update(task, completed=done))
+        author.write(edits, breaking.is_alive, tick)
         breaking.join()
         run.say("all is sent")
         settle(run, "the last edit")
         run.say("Redis flushed for the last comparison")
+        old, flushed = look.incarnation, time.monotonic()
         site.flush()
-        flushed = time.monotonic()
-        until(lambda: look.numbers is None, "the reader to say that nothing is loaded", run)
+        until(lambda: look.incarnation != old, "a new build", run)
         settle(run, "the rebuild after the last flush")
         run.recoveries.setdefault("last flush", []).append(time.monotonic() - flushed)
     held = topic_holds(site)
@@ -215,6 +220,8 @@ def check(site: Site, *, edits: int, paths: int, rate: float, seed: int, progres
 
 
 def _break(run: Run, faults: Sequence[str]) -> None:
+    while len(run.ledger.by_number) < BEFORE:
+        time.sleep(0.05)
     for name in faults:
         time.sleep(run.random.uniform(0.5, 4.0))
         try:
@@ -310,7 +317,7 @@ def show(run: Run, observer: Observer, found: dict[str, Any]) -> None:
 def _runs(edits: int, broken: str, *, every: bool) -> Iterator[tuple[int, str]]:
     yield edits, broken
     if every and not broken:
-        yield from ((400, kind) for kind in BROKEN)
+        yield from ((SMALL // 10, kind) for kind in BROKEN)
 
 
 def main(
@@ -339,10 +346,20 @@ def main(
                 raise typer.Exit(0 if result["ok"] else 1)
             for size, kind in _runs(edits, broken, every=defects):
                 out.print(f"runbooks under faults: {size} edits, {paths} paths, seed {seed}, defect: {kind or 'none'}")
-                if kind:
-                    break_scripts(kind)
-                with runbook_site("faults-rb", state, endpoints, cache, kind) as site, Progress(console=out) as bar:
-                    run, observer = check(site, edits=size, paths=paths, rate=rate, seed=seed, progress=bar)
+                with (
+                    broken_scripts(kind),
+                    runbook_site("faults-rb", state, endpoints, cache, kind) as site,
+                    Progress(console=out) as bar,
+                ):
+                    advance = partial(bar.update, bar.add_task("edits", total=size))
+                    run, observer = check(
+                        site,
+                        edits=size,
+                        paths=BEFORE // 4 if kind else paths,  # several versions of each
+                        rate=rate,
+                        seed=seed,
+                        tick=lambda done, advance=advance: advance(completed=done),
+                    )
                     found = figures(run, observer, seed)
                 if kind:
                     caught[kind] = found["breaches"]
