@@ -4,7 +4,7 @@ Pure: bytes in, a fold and dead letters out. Faust workers, replay and Spark all
 the same documents. What writes the fold is in `sink.py`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -78,21 +78,27 @@ class Pipeline:
             },
         )
 
-    def run(self, message: Message, fold: Fold) -> list[DeadLetter]:
-        """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input."""
+    def run(self, message: Message, fold: Fold, known: Container[int] = ()) -> list[DeadLetter]:
+        """Fold every record of one message; what cannot be used comes back as dead letters. Never raises on input.
+
+        `known`: records that are in a dead letter already, neither folded nor handed back.
+        """
         letters: list[DeadLetter] = []
         fold.messages.append(message)
         if not timely(message.timestamp_ms):
             fold.note(message.at(0), None, 0)
-            return [DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", rest=True)]
+            rejected = DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", rest=True)
+            return [] if 0 in known else [rejected]
         items = decode(message, self.inputs[message.topic])
         for index, item in enumerate(items):
-            if isinstance(item, Rejected):
+            if index in known:
+                fold.note(message.at(index), None, message.timestamp_ms)
+            elif isinstance(item, Rejected):
                 letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
                 fold.note(message.at(index), None, message.timestamp_ms)
             else:
                 self.add(item, message.at(index), message.timestamp_ms, fold)
-        if letters and len(letters) == len(items):
+        if letters and all(isinstance(item, Rejected) for item in items):
             letters[-1] = replace(letters[-1], rest=True)
         return letters
 

@@ -1,55 +1,66 @@
-"""Which dead letters exist already, so that reading a record again does not write its letter again."""
+"""Which records are in a dead letter already: reading them again neither writes the letter again nor counts them.
 
-from collections.abc import Iterable, Mapping, Sequence
-from hashlib import blake2b
+Also not where they could be read by now (an input's format was mended): `dead-letters replay` counts those, and what
+both had counted would be counted twice.
+"""
+
+from collections.abc import Collection, Container, Iterator
+from dataclasses import dataclass
+from typing import Final, NamedTuple
 
 from cag.topic import describe, read_to_end
-from schemas import dead_letters
-from schemas.dead_letters import DeadLetter
+from schemas.dead_letters import Foreign, read_letter
 from schemas.records import Message
 from schemas.settings import Kafka
 
 
-class KnownLetters:
-    """Distinct by source coordinates and by the generation that rejected the record.
+class Place(NamedTuple):
+    topic_id: str
+    partition: int
+    offset: int
 
-    The topic is read when the first letter comes. By then every letter about what is replayed has been there for long:
-    the live group commits after its letters, and a replay does not read beyond what is committed.
-    """
+
+@dataclass(frozen=True, slots=True)
+class Indices(Container[int]):
+    """Records of one message: some, and all from `rest` on."""
+
+    some: frozenset[int] = frozenset()
+    rest: float = float("inf")
+
+    def __contains__(self, index: object) -> bool:
+        return index in self.some or (isinstance(index, int) and index >= self.rest)
+
+
+NONE: Final = Indices()
+
+
+class KnownLetters:
+    """Those of one label: another generation rejects for itself."""
 
     def __init__(self, kafka: Kafka, label: str) -> None:
         self._kafka, self._label = kafka, label
-        self._known: set[bytes] | None = None
+        self._known: dict[Place, Indices] = {}
 
-    def new(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]:
-        """Those that are not written yet. Blocks; raises StartupError, SinkUnavailable, SinkMisconfigured."""
-        if not letters:
-            return []
-        known = self._known
-        if known is None:
-            topic = describe(self._kafka, self._kafka.dead_letters_topic)
-            read = (item for item in read_to_end(self._kafka, topic) if isinstance(item, Message))
-            known = self._known = {identity for letter in read for identity in _identities(letter, self._label)}
-        return [letter for letter in letters if _of(letter) not in known]
+    def read(self) -> None:
+        """All letters there are. Blocks; raises StartupError, SinkUnavailable, SinkMisconfigured.
 
-    def delivered(self, letters: Iterable[DeadLetter]) -> None:
-        if self._known is not None:
-            self._known.update(map(_of, letters))
+        Nothing is missed afterwards: the live group commits after its letters, and a replay reads what is committed.
+        """
+        topic = describe(self._kafka, self._kafka.dead_letters_topic)
+        found = (item for item in read_to_end(self._kafka, topic) if isinstance(item, Message))
+        for place, index, rest in _letters(found, self._label, [i.topic for i in self._kafka.inputs]):
+            known = self._known.get(place, NONE)
+            ends = min(known.rest, index if rest else float("inf"))
+            self._known[place] = Indices(known.some | {index}, ends)
 
-
-def _identities(letter: Message, label: str) -> list[bytes]:
-    """Ours when the letter was written for this label; one that names no generation counts for all."""
-    said: Mapping[str, bytes | None] = dict(letter.headers)  # of several of one name the last one is ours
-    if said.get(dead_letters.GENERATION) not in (None, b"", label.encode()):
-        return []
-    names = (dead_letters.TOPIC_ID, dead_letters.PARTITION, dead_letters.OFFSET, dead_letters.INDEX)
-    return [_digest(b"/".join(said.get(name) or b"" for name in names))]
+    def __call__(self, message: Message) -> Indices:
+        return self._known.get(Place(message.topic_id, message.partition, message.offset), NONE)
 
 
-def _of(letter: DeadLetter) -> bytes:
-    source = letter.message
-    return _digest(f"{source.topic_id}/{source.partition}/{source.offset}/{letter.index}".encode())
-
-
-def _digest(text: bytes) -> bytes:
-    return blake2b(text, digest_size=12).digest()
+def _letters(messages: Iterator[Message], label: str, inputs: Collection[str]) -> Iterator[tuple[Place, int, bool]]:
+    """Ours for this label; one that names no generation counts for all."""
+    for message in messages:
+        letter = read_letter(message, inputs)
+        if not isinstance(letter, Foreign) and letter.generation in ("", label):
+            at = letter.source
+            yield Place(at.topic_id, at.partition, at.offset), at.index, letter.rest

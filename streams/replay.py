@@ -7,7 +7,7 @@ The same code as in the workers makes the same documents, and writing is a join:
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -47,11 +47,6 @@ class Store(Protocol):
     def record_gaps(self, gaps: Sequence[Gap]) -> object: ...
 
 
-class Letters(Protocol):
-    def new(self, letters: Sequence[DeadLetter]) -> list[DeadLetter]: ...
-    def delivered(self, letters: Sequence[DeadLetter]) -> None: ...
-
-
 @dataclass(slots=True)
 class Totals:
     """What was done so far."""
@@ -59,7 +54,6 @@ class Totals:
     messages: int = 0
     records: int = 0
     letters: int = 0  # new ones
-    known_letters: int = 0
     lost: int = 0  # offsets that retention took while they waited
 
 
@@ -70,7 +64,7 @@ class Replay:
     reader: Source
     pipeline: Pipeline
     sink: Store
-    letters: Letters
+    known: Callable[[Message], Container[int]]  # records that are in a dead letter already
     deliver: Callable[[Sequence[DeadLetter], threading.Event], None]
     share: RejectShare
     pace: Pace
@@ -140,7 +134,7 @@ class Replay:
                 place, position = Place(item.topic, item.partition), item.offset + 1
                 end = self.stretches[place].end
                 if end is None or item.offset < end:
-                    self._rejected += self.pipeline.run(item, self._fold)
+                    self._rejected += self.pipeline.run(item, self._fold, self.known(item))
                     self._bytes += len(item.value or b"")
                     self.totals.messages += 1
             elif isinstance(item, Lost):
@@ -162,14 +156,10 @@ class Replay:
             rejected += self.sink.write(fold, self.stop)
             self.totals.records += fold.records
         if rejected:
-            fresh = self.letters.new(rejected)
-            self.deliver(fresh, self.stop)
-            self.letters.delivered(fresh)
-            self.totals.letters += len(fresh)
-            self.totals.known_letters += len(rejected) - len(fresh)
-            self.share.add(fold.records, len(fresh))
-        elif fold:
-            self.share.add(fold.records, 0)
+            self.deliver(rejected, self.stop)
+            self.totals.letters += len(rejected)
+        if fold:
+            self.share.add(fold.records, len(rejected))
         if lost and self.keeps_gaps:
             self.sink.record_gaps([self._gap(each) for each in lost])
         self.totals.lost += sum(each.end - each.start for each in lost)

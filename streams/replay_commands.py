@@ -76,7 +76,8 @@ def run(
       well comes back without the records that are gone, and one that live has made anew since keeps live's count. The
       report says so beforehand, --dry-run too;
 
-    - letters of `dead-letters replay` are counted by themselves: replay those letters again.
+    - records that are in a dead letter stay there, also when they could be read by now: `dead-letters replay` counts
+      them, under the letter's own coordinates. What it had counted and was lost comes back by running it again.
 
     Positions are kept in a consumer group of its own. When interrupted, the same command goes on where it was; what
     was stored meanwhile is then taken as it is.

@@ -216,6 +216,8 @@ class Drive:
         settings, options, report = self.settings, self.options, self.report
         letters = LetterProducer(settings.kafka, "replay", generation=report.label)
         pace = Pace(clock=time.monotonic, rate=options.rate, max_live_lag=options.max_live_lag)
+        known = KnownLetters(settings.kafka, report.label)
+        known.read()
         began = time.monotonic()
         with Meter(notes, total, time.monotonic) as meter:
 
@@ -227,7 +229,7 @@ class Drive:
                 reader=self.reader,
                 pipeline=Pipeline.from_settings(settings),
                 sink=self.sink,
-                letters=KnownLetters(settings.kafka, report.label),
+                known=known,
                 deliver=letters.deliver,
                 share=RejectShare(settings.worker.dead_letter_limit),
                 pace=pace,
