@@ -13,10 +13,11 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from redis import exceptions
 
 from cag.registry import ValueDecoder
 from cag.served import FakeRunbookStore, Outcome, Place, WritableStore
-from cag.store import RunbookReader, RunbookStore
+from cag.store import RunbookReader, RunbookStore, translated
 from cag.topic import End
 from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable
 from schemas.records import Message
@@ -186,7 +187,9 @@ def test_a_bad_record_is_passed_over_and_keeps_the_last_good_version(store: Stor
             apply_runbook_message(bad, store, DECODE)
     assert texts(store) == {"a.md": "good"}
     assert store.behind(TOPIC, {0: 4}) == frozenset()
-    assert build(store, [record(1, text="")], ends=(4, 0)) == Rebuilt(records=1, invalid=1, runbooks=1, ends={0: 4, 1: 0})
+    assert build(store, [record(1, text="")], ends=(4, 0)) == Rebuilt(
+        records=1, invalid=1, runbooks=1, ends={0: 4, 1: 0}
+    )
     assert texts(store) == {"a.md": "good"}
 
 
@@ -426,6 +429,22 @@ def test_errors_name_the_address_and_never_the_password(server: Server, url: str
         store.corpus_version()
     store.close()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("raised", "error"),
+    [
+        (exceptions.NoScriptError("no matching script"), SinkUnavailable),  # restarted between two of our commands
+        (exceptions.BusyLoadingError("loading"), SinkUnavailable),
+        (exceptions.ResponseError("MASTERDOWN link is down"), SinkUnavailable),
+        (exceptions.ResponseError("MISCONF errors writing to disk"), SinkMisconfigured),
+        (exceptions.OutOfMemoryError("maxmemory"), SinkMisconfigured),
+        (exceptions.ResponseError("WRONGTYPE a defect"), exceptions.ResponseError),
+    ],
+)
+def test_what_redis_answers_decides_what_to_do(raised: Exception, error: type[Exception]) -> None:
+    with pytest.raises(error), translated("127.0.0.1:6379"):
+        raise raised
 
 
 def test_entries_of_another_version_are_refused(real: RunbookStore) -> None:
