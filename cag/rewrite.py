@@ -6,7 +6,7 @@ from typing import Final, cast
 import redis
 
 from cag.served import split_entry
-from cag.store import _Keys, _opened, _translated, redis_address  # the same keys, of the same package
+from cag.store import Keys, opened, redis_address, translated
 from schemas.errors import InvalidRecord
 from schemas.runbooks import Runbook
 from schemas.settings import Redis as RedisSettings
@@ -26,12 +26,12 @@ def rewrite(settings: RedisSettings, change: Callable[[Runbook], Runbook]) -> li
 
     Raises SinkUnavailable, SinkMisconfigured.
     """
-    keys = _Keys(settings.namespace)
+    keys = Keys(settings.namespace)
     names = [keys.key(name) for name in ("meta", "live:entries", "next:entries", "changes")]
-    client = _opened(redis.Redis.from_url, settings)
+    client = opened(redis.Redis.from_url, settings)
     changed = set()
     try:
-        with _translated(redis_address(settings)):
+        with translated(redis_address(settings)):
             script = client.register_script(_REWRITE)
             for at in (2, 3):
                 for entry, raw in cast(dict[bytes, bytes], client.hgetall(names[at - 1])).items():

@@ -46,7 +46,7 @@ _STUCK: Final = ("MISCONF",)  # it cannot write its file: the disk is full, or n
 
 
 @dataclass(frozen=True, slots=True)
-class _Keys:
+class Keys:
     namespace: str
 
     def key(self, name: str) -> str:
@@ -65,9 +65,9 @@ class RunbookStore:
     """The worker's side: blocking calls. `close` it at the end."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = _opened(redis.Redis.from_url, settings)
+        self._redis = opened(redis.Redis.from_url, settings)
         self._address = redis_address(settings)
-        self._keys = _Keys(settings.namespace).all()
+        self._keys = Keys(settings.namespace).all()
         self._apply, self._begin, self._finish, self._marks, self._read = (
             self._redis.register_script(text)
             for text in (scripts.APPLY, scripts.BEGIN, scripts.FINISH, scripts.MARKS, scripts.READ)
@@ -150,9 +150,9 @@ class RunbookReader:
     """The API's side: reads only, asynchronous. `aclose` it at the end."""
 
     def __init__(self, settings: RedisSettings) -> None:
-        self._redis = _opened(redis.asyncio.Redis.from_url, settings)
+        self._redis = opened(redis.asyncio.Redis.from_url, settings)
         self._address = redis_address(settings)
-        self._keys = _Keys(settings.namespace).all()
+        self._keys = Keys(settings.namespace).all()
         self._read = self._redis.register_script(scripts.READ)
         self._holding = _Holding()
 
@@ -245,7 +245,7 @@ def redis_address(settings: RedisSettings) -> str:
     return f"{url.hostname}:{url.port or 6379}" if url.scheme != "unix" else url.path
 
 
-def _opened(from_url: Callable[..., Client], settings: RedisSettings) -> Client:
+def opened(from_url: Callable[..., Client], settings: RedisSettings) -> Client:
     try:
         return from_url(settings.url, **_connection(settings))
     except ValueError as error:  # its text may quote the URL, and with it a password
