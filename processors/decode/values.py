@@ -135,7 +135,7 @@ def embedded_object(text: str) -> Mapping[str, object] | None:
     if not text.startswith("{") or not text.endswith("}"):
         return None
     try:
-        value = parse_json(text.encode())
+        value = parse_json(text.encode(errors="surrogatepass"))  # what is torn is no JSON
     except InvalidRecord:
         return None
     return value if isinstance(value, dict) else None

@@ -23,7 +23,8 @@ GOOD: Final = Published(path="till.md", text="# Till\n\nOpen the drawer, café s
 Reasons = tuple[str, ...]
 UNFIT: Final[Reasons] = ("Avro value does not fit its schema", "Avro value is followed by other bytes")
 CUT: Final[Reasons] = ("Avro frame is cut short",)
-NO_TEXT: Final[Reasons] = ("runbook is neither Avro nor UTF-8 text",)
+ZERO: Final = "runbook is neither Avro nor text: it holds a zero byte"
+NO_TEXT: Final[Reasons] = ("runbook is neither Avro nor UTF-8 text", ZERO)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +99,7 @@ def values() -> Iterator[Value]:
     yield Value(name="noise", value=framed(OURS, bytes(range(255, 0, -1))), reasons=UNFIT)
     for magic in (1, 2, 127, 128, 255):
         value = bytes([magic]) + framed(OURS, body)[1:]
-        yield Value(name=f"magic {magic}", value=value, reasons=() if magic < 128 else NO_TEXT)
+        yield Value(name=f"magic {magic}", value=value, reasons=NO_TEXT)
     yield Value(name="latin-1", value="# café".encode("latin-1"), reasons=NO_TEXT)
     yield Value(name="UTF-16", value="# Till".encode("utf-16"), reasons=NO_TEXT)
     large = (f"runbook is larger than {MAX_VALUE_BYTES} bytes",)

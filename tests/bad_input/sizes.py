@@ -25,11 +25,9 @@ REPEATED: Final = (
 
 def long_lines(world: World) -> Iterator[Case]:
     """A line of any length is one record, cut where it is stored."""
-    for part in REPEATED:
-        text = (part * (world.large_bytes // 10 // len(part))).decode()
-        # Every seventh at full size: the whole list would take minutes.
-        if REPEATED.index(part) % 7 == 0:
-            text *= 10
+    for number, part in enumerate(REPEATED):
+        # Some at full size: the whole list would take minutes.
+        text = (part * (world.large_bytes // 20 // len(part))).decode() * (20 if number % 19 == 0 else 1)
         quoted = json.dumps(text, ensure_ascii=False).encode()
         value = b'{"log":"x ' + quoted[1:-1] + b'","kubernetes":{"pod_name":"till-0"}}'
         expect = Expect(log=1, hides="\x1b\u202e\u200b")
