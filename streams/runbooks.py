@@ -16,7 +16,8 @@ from schemas.runbooks import Runbook
 from schemas.settings import Kafka, Redaction
 
 REBUILD_ATTEMPTS: Final = 3
-REBUILD_BATCH: Final = 100  # runbooks in one exchange with the store
+REBUILD_BATCH: Final = 100  # runbooks in one exchange with the store,
+REBUILD_BYTES: Final = 2_000_000  # or so much text: Redis does nothing else meanwhile
 _REDACT: Final = Redactor(Redaction(), keep=frozenset({"email"}))  # whom to write to is what a runbook is for
 
 
@@ -92,13 +93,14 @@ def rebuild(
         return None
     ends: dict[int, int] = {}
     seen: dict[tuple[int, str], Place] = {}
-    count = invalid = 0
+    count = invalid = size = 0
     waiting: list[tuple[Place, Runbook | None]] = []
     for record in records:
         if isinstance(record, End):
             ends[record.partition] = record.offset
             continue
         count += 1
+        size += len(record.value or b"")
         try:
             path = normalise_path(record.key)
             # A broken new version does not take the last good one away, so it counts as seen.
@@ -106,10 +108,11 @@ def rebuild(
             waiting.append((_place(record, path), compiled(record, path, decode)))
         except InvalidRecord:
             invalid += 1  # the agent that consumes the topic writes the dead letter
-        if len(waiting) == REBUILD_BATCH:
+        if len(waiting) == REBUILD_BATCH or size > REBUILD_BYTES:
             if not _hold(store.apply_all(waiting)):
                 return None
             waiting.clear()
+            size = 0
     if waiting and not _hold(store.apply_all(waiting)):
         return None
     if not store.finish(topic_id, joined, ends, seen.values()):

@@ -7,7 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -23,6 +23,7 @@ from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable
 from schemas.records import Message
 from schemas.runbooks import Corpus, Runbook
 from schemas.settings import Redis
+from streams import runbooks
 from streams.runbooks import Applied, Ignored, Rebuilt, apply_runbook_message, rebuild
 
 TOPIC = "topic-id-1"
@@ -238,6 +239,23 @@ def test_rebuilds_at_the_same_time_share_a_token_and_end_once(store: Store) -> N
     assert not store.finish(TOPIC, "one", {0: 99}, [])
     assert store.behind(TOPIC, {0: 9}) == frozenset()
     assert store.behind(TOPIC, {0: 10}) == {0}
+
+
+def test_a_rebuild_speaks_to_the_store_in_bounded_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    apply_all = store.apply_all
+
+    def counted(changes: Sequence[tuple[Place, Runbook | None]]) -> list[Outcome]:
+        sizes.append(len(changes))
+        return apply_all(changes)
+
+    monkeypatch.setattr(store, "apply_all", counted)
+    small = [record(n, f"{n}.md") for n in range(150)]
+    large = [record(150 + n, f"large-{n}.md", "word " * 200) for n in range(5)]
+    monkeypatch.setattr(runbooks, "REBUILD_BYTES", 2_000)
+    assert build(store, [*small, *large]) is not None
+    assert sizes == [100, 52, 3]
+    assert len(texts(store)) == 155
 
 
 CHANGES = st.lists(
