@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from rich.console import Console
 
+from cag.known_letters import KnownLetters
 from processors import logs
 from processors.generation import group_of
 from processors.letters import LetterProducer
@@ -23,7 +24,6 @@ from schemas.settings import Settings
 from streams import topics
 from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.exits import Exit
-from streams.known_letters import KnownLetters
 from streams.pace import Pace, live_lag
 from streams.repairs import Repairs
 from streams.replay import Replay

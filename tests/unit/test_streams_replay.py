@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from cag import known_letters
+from cag.known_letters import KnownLetters
 from processors.fold import Fold
 from processors.index import FakeIndex, Write
 from processors.pipeline import Pipeline
@@ -20,9 +22,7 @@ from schemas.documents import Target
 from schemas.errors import StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, Settings
-from streams import known_letters
 from streams.dead_letters import RejectShare
-from streams.known_letters import KnownLetters
 from streams.pace import MOST, Pace
 from streams.repairs import Repairs
 from streams.replay import Replay
