@@ -158,8 +158,12 @@ _STRONG: Final = ("pass", "pw")
 _WEAK: Final = ("secret", "token", "key", "credential", "auth", "sig")
 
 KEYED: Final = (
-    _phrase(
-        "password", ("@",), r"://[^\s/:@\"'<>]{0,256}+:(?P<secret>(?!<redacted:[a-z-]+>@)[^\s/\"']{1,512})@", near="://"
+    _phrase(  # a port is none, nor is what follows it
+        "password",
+        ("@",),
+        r"://[^\s/:@\"'<>\[]{0,256}+:(?![0-9]{1,5}(?:[/?#]|$))"
+        r"(?P<secret>(?!<redacted:[a-z-]+>@)[^\s\"'<>]{1,512})@",
+        near="://",
     ),
     _phrase("password", ("@",), r"://(?P<secret>[0-9a-z_-]{20,256}+)@", near="://"),  # a token in place of a user
     _phrase("authorization", ("bearer",), rf"\bbearer\s{{1,2}}(?=[\w~+/.=-]*[0-9])(?P<secret>{_CREDENTIAL})"),

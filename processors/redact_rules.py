@@ -78,7 +78,7 @@ TOKENS: Final = (
         "BEGIN",
         # up to the end marker; without one, everything that could still be part of the key
         r"-----BEGIN[ A-Z0-9]{0,40}PRIVATE KEY(?: BLOCK)?-----"
-        r"(?:(?:(?!-----)(?s:.))*+-----END[ A-Z0-9]{0,40}-----|[\w+/=:,.\\\s-]*+)",
+        r"(?:(?:(?!-----)(?s:.))*+-----END[ A-Z0-9]{0,40}-----|[\w+/=:,.\\\s\ufffd-]*+)",
     ),
     # A message may begin in the middle of a key that was split over several, and hold its end.
     Rule(

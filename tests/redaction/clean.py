@@ -70,7 +70,7 @@ MADE: Final[dict[str, Line]] = {
     ).format(chars(r, LOWER, 6)),
     "lock": lambda r: f"lease lock key=/registry/leases/{_name(r)} revision={r.randint(1, 10**9)}",
     "java frame": lambda r: (
-        f"\tat com.example.{r.choice(_WORDS)}.TokenServiceImpl$$Lambda/{chars(r, HEX, 16)}.run(A.java:{r.randint(1, 900)})"
+        f"\tat org.{r.choice(_WORDS)}.TokenImpl$$Lambda/{chars(r, HEX, 16)}.run(A.java:{r.randint(1, 900)})"
     ),
     "url": lambda r: (
         f"GET https://a.example.com/v1/{r.choice(_WORDS)}s/{r.randint(1, 9999)}?page={r.randint(1, 99)}&sort=key 200"
@@ -96,7 +96,7 @@ MADE: Final[dict[str, Line]] = {
         ("password=****", "token=${TOKEN}", "api_key=[REDACTED]", "secret={{ .Values.secret }}")
     ),
     "counters": lambda r: (
-        f"max_tokens: {r.randint(1, 9999)} keys={r.randint(1, 9999)} passed: {r.randint(1, 999)} pass={r.randint(1, 99)}"
+        f"max_tokens: {r.randint(1, 9999)} keys={r.randint(1, 9999)} passed: {r.randint(1, 9)} pass={r.randint(1, 9)}"
     ),
     "camel case": lambda r: (
         f"Starting {''.join(w.capitalize() for w in r.sample(_WORDS, 4))}Controller{r.randint(1, 99)}"
