@@ -27,19 +27,17 @@ def rfc3339(at_ms: int) -> str:
 
 
 def documents(at_ms: int) -> dict[str, dict[str, Any]]:
-    """By configured format, a message of one record."""
+    """By configured format, a message of one record; `metrics` are those of OTLP."""
+    return _logs(at_ms) | _measured(at_ms) | _states(at_ms)
+
+
+def _logs(at_ms: int) -> dict[str, dict[str, Any]]:
     moment = rfc3339(at_ms)
-    about = {"kind": "Pod", "namespace": "shop", "name": POD}
-    said = {"reason": "BackOff", "message": TEXT, "type": "Warning", "count": 3, "lastTimestamp": moment}
-    event = {"kind": "Event", "metadata": {"uid": "u-1", "namespace": "shop"}, "involvedObject": about, **said}
-    point = {"timeUnixNano": str(at_ms * 1_000_000), "asDouble": 1.5}
-    made: dict[str, dict[str, Any]] = {
-        Format.FLUENT_BIT: {
-            "@timestamp": at_ms / 1000,
-            "log": TEXT,
-            "stream": "stderr",
-            "kubernetes": {"pod_name": POD, "namespace_name": "shop", "host": "node-a", "labels": {"app": "till"}},
-        },
+    pod = {"pod_name": POD, "namespace_name": "shop", "host": "node-a", "labels": {"app": "till"}}
+    record = {"timeUnixNano": str(at_ms * 1_000_000), "body": {"stringValue": TEXT}}
+    resource = {"attributes": [{"key": "k8s.pod.name", "value": {"stringValue": POD}}]}
+    return {
+        Format.FLUENT_BIT: {"@timestamp": at_ms / 1000, "log": TEXT, "stream": "stderr", "kubernetes": pod},
         Format.VECTOR: {
             "source_type": "kubernetes_logs",
             "message": TEXT,
@@ -53,51 +51,42 @@ def documents(at_ms: int) -> dict[str, dict[str, Any]]:
             "kubernetes": {"namespace": "shop", "pod": {"name": POD}, "node": {"name": "node-a"}},
         },
         Format.RSYSLOG: {"message": TEXT, "fromhost": "node-a", "priority": "err", "timereported": moment},
-        Format.PROMETHEUS: {
-            "timestamp": moment,
-            "value": "0.97",
-            "name": "till_load",
-            "labels": {"namespace": "shop", "pod": POD},
-        },
+        Format.OTLP_JSON: {"resourceLogs": [{"resource": resource, "scopeLogs": [{"logRecords": [record]}]}]},
+    }
+
+
+def _measured(at_ms: int) -> dict[str, dict[str, Any]]:
+    point = {"timeUnixNano": str(at_ms * 1_000_000), "asDouble": 1.5}
+    gauge = {"name": "load", "gauge": {"dataPoints": [point]}}
+    labels = {"namespace": "shop", "pod": POD}
+    return {
+        Format.PROMETHEUS: {"timestamp": rfc3339(at_ms), "value": "0.97", "name": "till_load", "labels": labels},
         Format.TELEGRAF: {
             "name": "till",
             "fields": {"load": 0.97},
             "tags": {"host": "node-a"},
             "timestamp": at_ms // 1000,
         },
+        "metrics": {"resourceMetrics": [{"scopeMetrics": [{"metrics": [gauge]}]}]},
+    }
+
+
+def _states(at_ms: int) -> dict[str, dict[str, Any]]:
+    moment = rfc3339(at_ms)
+    about = {"kind": "Pod", "namespace": "shop", "name": POD}
+    said = {"reason": "BackOff", "message": TEXT, "type": "Warning", "count": 3, "lastTimestamp": moment}
+    event = {"kind": "Event", "metadata": {"uid": "u-1", "namespace": "shop"}, "involvedObject": about, **said}
+    alert = {
+        "status": "firing",
+        "labels": {"alertname": "TillDown", "namespace": "shop"},
+        "annotations": {"summary": TEXT},
+        "startsAt": moment,
+    }
+    return {
         Format.KUBERNETES_EVENT: event,
         Format.EVENT_EXPORTER: copy.deepcopy(event) | {"clusterName": "prod"},
-        Format.ALERTMANAGER: {
-            "version": "4",
-            "receiver": "kafka",
-            "alerts": [
-                {
-                    "status": "firing",
-                    "labels": {"alertname": "TillDown", "namespace": "shop"},
-                    "annotations": {"summary": TEXT},
-                    "startsAt": moment,
-                }
-            ],
-        },
-        Format.OTLP_JSON: {
-            "resourceLogs": [
-                {
-                    "resource": {"attributes": [{"key": "k8s.pod.name", "value": {"stringValue": POD}}]},
-                    "scopeLogs": [
-                        {
-                            "logRecords": [
-                                {"timeUnixNano": str(at_ms * 1_000_000), "body": {"stringValue": TEXT}},
-                            ]
-                        }
-                    ],
-                }
-            ]
-        },
-        "metrics": {
-            "resourceMetrics": [{"scopeMetrics": [{"metrics": [{"name": "load", "gauge": {"dataPoints": [point]}}]}]}]
-        },
+        Format.ALERTMANAGER: {"version": "4", "receiver": "kafka", "alerts": [alert]},
     }
-    return made
 
 
 def attribute(key: str, value: str) -> KeyValue:

@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from schemas.records import Format
 from tests.bad_input.case import ALERT, EVENT, Case, Expect, World, dropped, dumps, letter
@@ -22,12 +22,30 @@ def without(document: dict[str, Any], *path: str) -> dict[str, Any]:
     return made
 
 
+Story = tuple[str, dict[str, Any], Expect]
+ODD_COUNTS: Final[tuple[Any, ...]] = (
+    0, 1, -1, -(2**63), 2**31 - 1, 2**31, 2**53 + 1, 2**63, 1.5, 3.0, 1e300, True, None, "7", "x", [], {},
+)  # fmt: skip
+AGAIN: Final = (("9", 5), ("9", 5), ("8", 4), ("10", 1), ("x", 5), ("", 6), ("9" * 99, 2))  # version and count
+
+
 def events(world: World) -> Iterator[Case]:
     good = documents(world.at_ms)[Format.KUBERNETES_EVENT]
-    unknown = letter("unknown format", "not kubernetes-event")
+    for name, document, expect in (*parts(good), *envelopes(good), *again(good, world)):
+        for topic in ("k8s-events", Format.KUBERNETES_EVENT):
+            yield Case(name=f"event {name}, {topic}", value=dumps(document), topic=topic, expect=expect)
+        if expect == EVENT and "object" not in document:
+            for kind in ("ADDED", "MODIFIED"):
+                watched = dumps({"type": kind, "object": {"kind": "Event", **document}})
+                yield Case(name=f"{kind} event {name}", value=watched, topic="k8s-events", expect=EVENT)
+    yield from listed(good)
+
+
+def parts(good: dict[str, Any]) -> list[Story]:
+    """What is missing or odd inside of an event."""
     objectless = without(good, "involvedObject")
     regarding = objectless | {"regarding": good["involvedObject"]}
-    stories: list[tuple[str, dict[str, Any], Expect]] = [
+    return [
         ("without its object", objectless, NO_OBJECT),
         ("with a null object", good | {"involvedObject": None}, NO_OBJECT),
         ("with an empty object", good | {"involvedObject": {}}, NO_OBJECT),
@@ -52,6 +70,13 @@ def events(world: World) -> Iterator[Case]:
         ("of a node", good | {"involvedObject": {"kind": "Node", "name": "node-a"}}, EVENT),
         ("with a long name", good | {"involvedObject": {"kind": "Pod", "name": "p" * 5_000}}, EVENT),
         ("with an odd path", good | {"involvedObject": {**good["involvedObject"], "fieldPath": "spec{" * 900}}, EVENT),
+    ]
+
+
+def envelopes(good: dict[str, Any]) -> list[Story]:
+    """Other objects of the API, and events in what carries them."""
+    unknown = letter("unknown format", "not kubernetes-event")
+    return [
         ("that is a pod", {"kind": "Pod", "metadata": {"uid": "u", "name": "till-0"}, "spec": {}}, unknown),
         ("that is a status", {"kind": "Status", "status": "Failure", "code": 410}, unknown),
         ("that was deleted", {"type": "DELETED", "object": good}, dropped("event-deleted")),
@@ -63,42 +88,17 @@ def events(world: World) -> Iterator[Case]:
         ("of an empty list", {"kind": "EventList", "items": []}, dropped("empty-batch")),
         ("of a null list", {"kind": "EventList", "items": None}, unknown),
     ]
-    for count in (
-        0,
-        1,
-        -1,
-        -(2**63),
-        2**31 - 1,
-        2**31,
-        2**53 + 1,
-        2**63,
-        1.5,
-        3.0,
-        1e300,
-        True,
-        None,
-        "7",
-        "x",
-        [],
-        {},
-    ):
-        stories.append((f"with count {count!r}", good | {"count": count}, EVENT))
-        stories.append((f"with series {count!r}", good | {"series": {"count": count}}, EVENT))
-    # The same event again, with a smaller count, from before, or from another version: one more observation.
-    for step, (version, count) in enumerate(
-        (("9", 5), ("9", 5), ("8", 4), ("10", 1), ("x", 5), ("", 6), ("9" * 99, 2))
-    ):
+
+
+def again(good: dict[str, Any], world: World) -> Iterator[Story]:
+    """Counts of every kind; the same event with a smaller one, from before, or of another version: it is seen again."""
+    for count in ODD_COUNTS:
+        yield f"with count {count!r}", good | {"count": count}, EVENT
+        yield f"with series {count!r}", good | {"series": {"count": count}}, EVENT
+    for step, (version, count) in enumerate(AGAIN):
         meta = good["metadata"] | {"resourceVersion": version}
-        again = {"metadata": meta, "count": count, "lastTimestamp": rfc3339(world.at_ms - 60_000 + step % 3 * 20_000)}
-        stories.append((f"again, version {version:.9}, count {count}", good | again, EVENT))
-    for name, document, expect in stories:
-        for topic in ("k8s-events", Format.KUBERNETES_EVENT):
-            yield Case(name=f"event {name}, {topic}", value=dumps(document), topic=topic, expect=expect)
-        if expect == EVENT and "object" not in document:
-            for kind in ("ADDED", "MODIFIED"):
-                watched = dumps({"type": kind, "object": {"kind": "Event", **document}})
-                yield Case(name=f"{kind} event {name}", value=watched, topic="k8s-events", expect=EVENT)
-    yield from listed(good)
+        seen = {"metadata": meta, "count": count, "lastTimestamp": rfc3339(world.at_ms - 60_000 + step % 3 * 20_000)}
+        yield f"again, version {version:.9}, count {count}", good | seen, EVENT
 
 
 def listed(good: dict[str, Any]) -> Iterator[Case]:

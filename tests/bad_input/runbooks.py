@@ -13,7 +13,9 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 from cag.registry import MAX_VALUE_BYTES, SCHEMA_FILE, Published, ValueDecoder, own_schema
 from schemas.errors import InvalidRecord
 from schemas.records import Message
+from tests.bad_input.case import Case, Expect
 
+TOPIC: Final = "runbooks"
 OURS, STRANGER, COLLECTION, GARBAGE, NARROW, NEWER = 1, 2, 3, 4, 5, 6
 RECORD: Final = '{{"type":"record","name":"Runbook","namespace":"freshet","fields":[{}]}}'
 TEXT_ONLY: Final = '{"name":"path","type":"string"},{"name":"text","type":"string"}'
@@ -64,14 +66,15 @@ def framed(schema_id: int, body: bytes) -> bytes:
     return b"\x00" + schema_id.to_bytes(4, "big") + body
 
 
-def values() -> Iterator[Value]:
+def values(ours: int = OURS) -> Iterator[Value]:
+    """`ours`: the id under which the registry knows the product's own schema."""
     body = encoded(asdict(GOOD), own_schema())
-    yield Value(name="whole", value=framed(OURS, body), reasons=())
-    for end in range(1, len(framed(OURS, body))):
+    yield Value(name="whole", value=framed(ours, body), reasons=())
+    for end in range(1, len(framed(ours, body))):
         reasons = CUT if end < 5 else UNFIT
-        yield Value(name=f"cut at {end}", value=framed(OURS, body)[:end], reasons=reasons)
+        yield Value(name=f"cut at {end}", value=framed(ours, body)[:end], reasons=reasons)
     for tail in (b"\x00", b"x", b"\x00" * 1_000, body):
-        yield Value(name=f"with {len(tail)} bytes more", value=framed(OURS, body + tail), reasons=UNFIT)
+        yield Value(name=f"with {len(tail)} bytes more", value=framed(ours, body + tail), reasons=UNFIT)
     for schema_id in (0, 7, 1 << 24, (1 << 31) - 1, (1 << 32) - 1):
         yield Value(
             name=f"id {schema_id}",
@@ -91,14 +94,14 @@ def values() -> Iterator[Value]:
     yield Value(name="a later schema", value=framed(NEWER, encoded(fields, newer)), reasons=())
     for name, number in {"huge": 2**40, "endless": 2**62, "negative": -1, "least": -(2**62)}.items():
         length = zigzag(number)
-        yield Value(name=f"{name} length", value=framed(OURS, length + body), reasons=UNFIT)
-    yield Value(name="varint without an end", value=framed(OURS, b"\xff" * 40), reasons=UNFIT)
+        yield Value(name=f"{name} length", value=framed(ours, length + body), reasons=UNFIT)
+    yield Value(name="varint without an end", value=framed(ours, b"\xff" * 40), reasons=UNFIT)
     yield Value(
-        name="text that is no UTF-8", value=framed(OURS, body.replace("é".encode(), b"\xc3\x28")), reasons=UNFIT
+        name="text that is no UTF-8", value=framed(ours, body.replace("é".encode(), b"\xc3\x28")), reasons=UNFIT
     )
-    yield Value(name="noise", value=framed(OURS, bytes(range(255, 0, -1))), reasons=UNFIT)
+    yield Value(name="noise", value=framed(ours, bytes(range(255, 0, -1))), reasons=UNFIT)
     for magic in (1, 2, 127, 128, 255):
-        value = bytes([magic]) + framed(OURS, body)[1:]
+        value = bytes([magic]) + framed(ours, body)[1:]
         yield Value(name=f"magic {magic}", value=value, reasons=NO_TEXT)
     yield Value(name="latin-1", value="# café".encode("latin-1"), reasons=NO_TEXT)
     yield Value(name="UTF-16", value="# Till".encode("utf-16"), reasons=NO_TEXT)
@@ -117,6 +120,16 @@ def zigzag(number: int) -> bytes:
         out.append(number & 127 | 128)
         number >>= 7
     return bytes((*out, number))
+
+
+def of_registry(ours: int) -> Iterator[Case]:
+    """Those that a real registry can tell, which knows our schema and, by small ids, whatever else."""
+    strange = (b"\x00" + schema_id.to_bytes(4, "big") for schema_id in (*range(1_000), 1 << 24))
+    unsure = frozenset(strange) - {framed(ours, b"")}
+    for each in values(ours):
+        if each.value[:5] not in unsure or len(each.value) < 5:
+            expect = Expect(letters={0: each.reasons} if each.reasons else {})
+            yield Case(name=each.name, value=each.value, topic=TOPIC, headers=each.headers, expect=expect)
 
 
 def wrong(each: Value) -> str:
