@@ -86,7 +86,7 @@ class RunbookStore:
         return self._change([(place, "pass", b"")])[0]
 
     def _change(self, changes: Iterable[tuple[Place, str, bytes]]) -> list[Outcome]:
-        with _translated(self._address), self._redis.pipeline(transaction=False) as pipe:
+        with translated(self._address), self._redis.pipeline(transaction=False) as pipe:
             for topic_id, of_topic in groupby(changes, key=lambda change: change[0].topic_id):
                 arguments: list[Any] = [generation(topic_id), topic_id]
                 for place, verb, compiled in of_topic:
@@ -97,7 +97,7 @@ class RunbookStore:
         return [Outcome(outcome.decode()) for of_topic in outcomes for outcome in of_topic]
 
     def behind(self, topic_id: str, positions: Mapping[int, int]) -> frozenset[int]:
-        with _translated(self._address):
+        with translated(self._address):
             marks = cast(
                 list[bytes | None] | None, self._marks(keys=self._keys, args=[generation(topic_id), *positions])
             )
@@ -107,13 +107,13 @@ class RunbookStore:
         return frozenset(p for (p, at), mark in known if mark is None or int(mark) < at)
 
     def begin(self, topic_id: str, token: str) -> str | None:
-        with _translated(self._address):
+        with translated(self._address):
             joined = self._begin(keys=self._keys, args=[generation(topic_id), topic_id, token])
         return None if joined is None else cast(bytes, joined).decode()
 
     def finish(self, topic_id: str, token: str, ends: Mapping[int, int], seen: Collection[Place]) -> bool:
         found = {entry_name(p.partition, p.path) for p in seen}
-        with _translated(self._address):
+        with translated(self._address):
             gone = [
                 (name, offset)
                 for name, offset in self._offsets(topic_id).items()
@@ -128,18 +128,18 @@ class RunbookStore:
         return cast(dict[bytes, bytes], self._redis.hgetall(self._keys[_LIVE_OFFSETS if live else _NEXT_OFFSETS]))
 
     def corpus_version(self) -> str | None:
-        with _translated(self._address):
+        with translated(self._address):
             answer = self._read(keys=self._keys, args=_ONLY_VERSION)
         return None if answer is None else _Answer.of(answer).version
 
     def snapshot(self) -> Corpus | None:
-        with _translated(self._address):
+        with translated(self._address):
             answer = self._read(keys=self._keys, args=_EVERYTHING)
         return None if answer is None else _Holding().after(_Answer.of(answer)).corpus
 
     def delete_everything(self) -> None:
         """Remove every key of this namespace's runbooks: for tests and for taking a namespace out of use."""
-        with _translated(self._address):
+        with translated(self._address):
             self._redis.delete(*self._keys)
 
     def close(self) -> None:
@@ -158,7 +158,7 @@ class RunbookReader:
 
     async def corpus_version(self) -> str | None:
         """See `cag.served.WritableStore`; cheap enough to ask every second."""
-        with _translated(self._address):
+        with translated(self._address):
             answer = await self._read(keys=self._keys, args=_ONLY_VERSION)
         return None if answer is None else _Answer.of(answer).version
 
@@ -168,7 +168,7 @@ class RunbookReader:
         None: nothing was published yet, or Redis lost it and the worker has not built it again.
         """
         held = self._holding
-        with _translated(self._address):
+        with translated(self._address):
             answer = await self._read(keys=self._keys, args=[held.incarnation, held.number, 1])
         if answer is None:
             return None
@@ -177,7 +177,7 @@ class RunbookReader:
         return self._holding.corpus
 
     async def ping(self) -> None:
-        with _translated(self._address):
+        with translated(self._address):
             await cast(Any, self._redis.ping())
 
     async def aclose(self) -> None:
@@ -269,7 +269,7 @@ def _connection(settings: RedisSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _translated(address: str) -> Iterator[None]:
+def translated(address: str) -> Iterator[None]:
     """Turn Redis' errors into ours. Anything that is neither an outage nor a refusal is a defect and passes."""
     try:
         yield

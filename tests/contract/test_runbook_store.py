@@ -17,7 +17,7 @@ from redis import exceptions
 
 from cag.registry import ValueDecoder
 from cag.served import FakeRunbookStore, Outcome, Place, WritableStore
-from cag.store import RunbookReader, RunbookStore, _translated
+from cag.store import RunbookReader, RunbookStore, translated
 from cag.topic import End
 from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable
 from schemas.records import Message
@@ -461,7 +461,7 @@ def test_errors_name_the_address_and_never_the_password(server: Server, url: str
     ],
 )
 def test_what_redis_answers_decides_what_to_do(raised: Exception, error: type[Exception]) -> None:
-    with pytest.raises(error), _translated("127.0.0.1:6379"):
+    with pytest.raises(error), translated("127.0.0.1:6379"):
         raise raised
 
 
