@@ -244,9 +244,7 @@ def whole(covered: Sequence[Covered], inputs: Collection[str], *, incomplete: bo
     be gone for good (retention, compaction), and that only an operator knows.
     """
     if strange := sorted({each.topic for each in covered} - set(inputs)):
-        raise StartupError(
-            f"{', '.join(strange[:5])}: none of the inputs (FRESHET_KAFKA__INPUTS); --as says which to read it as"
-        )
+        raise StartupError(f"{', '.join(strange[:5])}: none of the inputs (FRESHET_KAFKA__INPUTS)")
     parts = [each for each in covered if each.lacking]
     if parts and not incomplete:
         raise StartupError(

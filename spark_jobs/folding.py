@@ -4,7 +4,7 @@ A document that the index refuses is known only after writing. Then the messages
 documents at hand: their records become letters and leave the tallies, as a worker would have it.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Final
@@ -17,11 +17,11 @@ from processors.pipeline import Pipeline
 from processors.sink import dead_letters
 from processors.writer import Rejection, take_out
 from schemas.documents import Target
-from schemas.records import Record
+from schemas.records import Message, Record
 from schemas.settings import Settings
 from schemas.topics import Input
 from spark_jobs.messages import messages_of
-from spark_jobs.partials import SEEN, Part, batch_of, letter_part, part_of, pattern_part
+from spark_jobs.partials import SEEN, Part, batch_of, letter_parts, part_of, pattern_part
 
 FOLD_RECORDS: Final = 200_000  # in memory at once; more would make fewer parts
 FOLD_BYTES: Final = 64 * 1024 * 1024  # of messages that are kept for their letters
@@ -44,6 +44,7 @@ class Folding:
     continued: frozenset[str] = frozenset()  # slices that go on from what the index holds
     read_as: Input | None = None  # how to read messages of an archive, whatever their topic
     undated: bool = False  # the messages have no time of Kafka's: nothing can be older than retention
+    known: Callable[[Message], Container[int]] = lambda message: ()  # records that are in a dead letter already
     refused: Mapping[Target, Refusal] = field(default_factory=dict)
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -53,22 +54,23 @@ class Folding:
     def parts(self, batches: Iterable[pa.RecordBatch]) -> Iterator[list[Part]]:
         pipeline = self._pipeline()
         fold, letters = Fold(), list[Part]()
-        messages = size_bytes = 0
+        messages = rejected = size_bytes = 0
         for message in (message for batch in batches for message in messages_of(batch)):
-            found = pipeline.run(message, fold)
+            found = pipeline.run(message, fold, self.known(message))
             messages += 1
             if self.refused:
                 size_bytes += len(message.value or b"")
             else:
-                letters += map(letter_part, found)
-                size_bytes += sum(len(letter.body) for letter in letters[-len(found) :]) if found else 0
+                letters += letter_parts(found)
+                rejected += len(found)
+                size_bytes += len(letters[-1].body) if found else 0
                 fold.messages.clear()  # nothing will ask for them
             if fold.records >= FOLD_RECORDS or size_bytes >= FOLD_BYTES:
-                yield [*self._close(fold), *letters, _seen(messages, fold.records, len(letters))]
+                yield [*self._close(fold), *letters, _seen(messages, fold.records, rejected)]
                 fold, letters = Fold(), []
-                messages = size_bytes = 0
+                messages = rejected = size_bytes = 0
         if messages:
-            yield [*self._close(fold), *letters, _seen(messages, fold.records, len(letters))]
+            yield [*self._close(fold), *letters, _seen(messages, fold.records, rejected)]
 
     def _close(self, fold: Fold) -> Iterator[Part]:
         changes: Iterable[Change] = fold
@@ -76,7 +78,8 @@ class Folding:
             tallies = [change for change in fold if change.target.kind == "tallies"]
             rejections = list(self._rejections(fold))
             take_out(tallies, rejections)
-            yield from map(letter_part, dead_letters(rejections, fold))
+            refused = sorted(dead_letters(rejections, fold), key=lambda letter: str(letter.message.at(letter.index)))
+            yield from letter_parts(refused)
             changes = (tally for tally in tallies if tally.spots)
         else:
             for target, fixed in fold.patterns.items():

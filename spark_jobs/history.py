@@ -2,10 +2,10 @@
 
     messages -> parts of changes -> (shuffle by document) -> documents, patterns before occurrences
                                                           -> tallies, without the records of refused documents
-             -> dead letters that are not there yet       -> Kafka, or a folder
+             -> dead letters                              -> Kafka, or a folder
              -> distinct texts without a vector           -> vectors
 
-Every step may be repeated: documents merge, letters are compared by coordinates, vectors are looked for first.
+Every step may be repeated: documents merge, records in a dead letter are left to it, vectors are looked for first.
 """
 
 from dataclasses import dataclass, field, replace
@@ -17,14 +17,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 from rich.console import Console
 
-from cag.topic import describe
 from processors.sink import open_index
 from schemas.documents import Target
-from schemas.errors import SinkMisconfigured, StartupError
+from schemas.errors import SinkMisconfigured
 from schemas.settings import Settings
-from spark_jobs import partials, ranges, writing
+from spark_jobs import partials, writing
 from spark_jobs.folding import Folding, Refusal
-from spark_jobs.kafka_source import Range, read_kafka
 from spark_jobs.partials import LETTER, SEEN
 from spark_jobs.session import map_arrow, one_line, progress
 
@@ -39,8 +37,7 @@ class Report:
     records: int = 0
     documents: int = 0
     refused: dict[Target, str] = field(default_factory=dict)
-    letters: int = 0
-    letters_sent: int = 0  # those that were not in the topic yet
+    letters: int = 0  # records that are rejected; those in a dead letter already are not among them
     patterns: int = 0  # that were given a vector
     texts: int = 0  # that the model was asked for
 
@@ -73,7 +70,8 @@ class History:
             self._write("tallies", tallies, report)
             if len(report.refused) > known:
                 raise SinkMisconfigured(f"OpenSearch refuses tallies: {list(report.refused.values())[-1]}")
-            self._letters(letters, rejects, report)
+            if report.letters or report.refused:
+                report.letters = self._letters(letters, rejects)
             if embed:
                 self._embed(parts.filter(f.col("kind") == "patterns"), report)
         finally:
@@ -127,28 +125,14 @@ class History:
             stored |= index.slices(targets[start : start + 1_000])
         return {t: Refusal(reason=why, slices=stored.get(t, {})) for t, why in report.refused.items()}
 
-    def _letters(self, letters: DataFrame, folder: str, report: Report) -> None:
-        if not report.letters and not report.refused:
-            return
+    def _letters(self, letters: DataFrame, folder: str) -> int:
         if folder:
             with progress(self.spark, f"writing rejects to {folder}", self.out), one_line():
                 map_arrow(letters, writing.rejects, writing.REJECT_SCHEMA).write.parquet(folder)
-                report.letters = report.letters_sent = self.spark.read.parquet(folder).count()
-            return
+                return sum(row[0] for row in self.spark.read.parquet(folder).select(f.size("rejects")).collect())
         with progress(self.spark, "sending dead letters", self.out), one_line():
-            report.letters = letters.count()
-            new = letters.join(self._there(), "id", "left_anti").select(*partials.ARROW_SCHEMA.names)
             task = writing.Sending(settings=self.settings, label=self.label)
-            sent = new.coalesce(self.spark.sparkContext.defaultParallelism)
-            report.letters_sent = _total(map_arrow(sent, task.run, writing.NUMBER_SCHEMA)).get("letters", 0)
-
-    def _there(self) -> DataFrame:
-        """The coordinates of the letters that the topic holds already."""
-        kafka = self.settings.kafka
-        held = ranges.hold(kafka, [kafka.dead_letters_topic], None, None, "")
-        wanted = [Range(h.topic, h.topic_id, h.partition, h.low, h.high) for h in held]
-        tasks = ranges.tasks(wanted, self.spark.sparkContext.defaultParallelism)
-        return map_arrow(read_kafka(self.spark, kafka, tasks), writing.letter_ids, writing.ID_SCHEMA).distinct()
+            return _total(map_arrow(letters, task.run, writing.NUMBER_SCHEMA)).get("letters", 0)
 
     def _embed(self, patterns: DataFrame, report: Report) -> None:
         index = open_index(self.settings, self.label)
@@ -169,13 +153,3 @@ class History:
 def _total(rows: DataFrame) -> dict[str, int]:
     summed = rows.groupBy("name").agg(f.sum("number").alias("number"))
     return {row["name"]: row["number"] for row in summed.collect()}
-
-
-def require_letters_topic(settings: Settings) -> None:
-    """Before the long work. Raises StartupError."""
-    try:
-        describe(settings.kafka, settings.kafka.dead_letters_topic)
-    except StartupError as error:
-        raise StartupError(
-            f"{error} Dead letters go there; `python -m streams topics create` makes it, --rejects PATH does without."
-        ) from None

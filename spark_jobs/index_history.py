@@ -1,22 +1,23 @@
 """`python -m spark_jobs.index_history`: index what Kafka or an archive holds, as the workers would have."""
 
 import json
+from dataclasses import replace
 from typing import Annotated, Final
 
 import typer
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from rich.console import Console
 
+from cag.known_letters import KnownLetters
 from processors.generation import generation, generation_parts, group_of, label_of
 from processors.logs import without_credentials
 from processors.sink import Sink, live_label
 from schemas.errors import FreshetError, StartupError
 from schemas.settings import Settings
-from schemas.topics import Input
 from spark_jobs import archives, ranges
 from spark_jobs.folder import Folder
 from spark_jobs.folding import Folding
-from spark_jobs.history import History, Report, require_letters_topic
+from spark_jobs.history import History, Report
 from spark_jobs.kafka_source import read_kafka
 from spark_jobs.session import one_line, progress, start
 
@@ -68,8 +69,9 @@ def index_history(
     label = label_of(generation(generation_parts(settings)), shadow) if shadow else live_label(settings)
     if not dry_run:
         Sink.from_settings(settings, label=label, live=not shadow).prepare()
-        if not rejects:
-            require_letters_topic(settings)
+    known = KnownLetters(settings.kafka, label)
+    if not (archive and rejects):  # an archive with its rejects in a folder needs no Kafka
+        known.read()
     plan = None
     if not archive:
         group = "" if shadow else group_of(settings.kafka.group, label)
@@ -83,16 +85,22 @@ def index_history(
     spark = start("freshet index_history", master, submitted=submitted)
     try:
         with one_line():
-            if plan is not None:
-                job = _of_kafka(spark, settings, label, plan)
-            else:
-                job = _of_archive(spark, settings, label, archive or [], read_as, incomplete)
             if rejects and Folder(spark, rejects).exists():
                 raise StartupError(f"{rejects} is there already: choose another folder for rejects, or remove it")
+            if plan:
+                messages, folding = _of_kafka(spark, settings, plan)
+            else:
+                messages, folding = _of_archive(spark, settings, archive or [], read_as, incomplete)
+            if folding.read_as and not (rejects or dry_run):
+                raise StartupError(
+                    "dead letters are about records of Kafka: say --rejects PATH, a new folder for these"
+                )
+        folding = replace(folding, known=known)
+        job = History(spark=spark, settings=settings, label=label, messages=messages, folding=folding, out=notes)
         report = job.count() if dry_run else job.run(rejects=rejects, embed=not no_embed)
     finally:
         spark.stop()
-    _tell(report, dry_run=dry_run, as_json=as_json, label=label, separate=job.folding.read_as is not None)
+    _tell(report, dry_run=dry_run, as_json=as_json, label=label, separate=folding.read_as is not None)
 
 
 def _inputs(settings: Settings, topics: list[str], archive: list[str], read_as: str) -> list[str]:
@@ -110,48 +118,31 @@ def _inputs(settings: Settings, topics: list[str], archive: list[str], read_as: 
     return topics or sorted(declared)
 
 
-def _of_kafka(spark: SparkSession, settings: Settings, label: str, plan: ranges.Plan) -> History:
+def _of_kafka(spark: SparkSession, settings: Settings, plan: ranges.Plan) -> tuple[DataFrame, Folding]:
     tasks = ranges.tasks(plan.ranges, spark.sparkContext.defaultParallelism)
-    return History(
-        spark=spark,
-        settings=settings,
-        label=label,
-        messages=read_kafka(spark, settings.kafka, tasks),
-        folding=Folding(settings=settings, continued=plan.continued),
-        out=notes,
-    )
+    return read_kafka(spark, settings.kafka, tasks), Folding(settings=settings, continued=plan.continued)
 
 
 def _of_archive(
-    spark: SparkSession, settings: Settings, label: str, paths: list[str], read_as: str, incomplete: bool
-) -> History:
-    inputs: dict[str, Input] = {each.topic: each for each in settings.kafka.declared_inputs()}
-    chosen = inputs.get(read_as)
+    spark: SparkSession, settings: Settings, paths: list[str], read_as: str, incomplete: bool
+) -> tuple[DataFrame, Folding]:
+    inputs = {each.topic: each for each in settings.kafka.declared_inputs()}
     archive = archives.read(spark, paths)
     if archive.separate:
-        if chosen is None:
+        if not read_as:
             raise StartupError(
                 f"the archive does not say which topic its lines are of: --as {' | '.join(inputs)}. They carry no "
                 "topic id, partition and offset, so they are counted separately from what came through Kafka."
             )
         notes.print("no coordinates in the archive: its records are counted separately, by file and line")
-        folding = Folding(settings=settings, read_as=chosen, undated=not archive.dated)
-        return History(
-            spark=spark, settings=settings, label=label, messages=archive.messages, folding=folding, out=notes
-        )
+        return archive.messages, Folding(settings=settings, read_as=inputs[read_as], undated=not archive.dated)
+    if read_as:
+        raise StartupError("the archive says itself which topics its messages are of: leave out --as")
     with progress(spark, "looking at the archive's offsets", notes):
         covered = archives.coverage(archive.messages)
-    known = [each.topic for each in covered] if chosen else list(inputs)
-    continued = archives.whole(covered, known, incomplete=incomplete)
-    notes.print(f"{sum(each.offsets for each in covered):,} messages with coordinates into {label}")
-    return History(
-        spark=spark,
-        settings=settings,
-        label=label,
-        messages=archives.distinct(archive.messages, covered),
-        folding=Folding(settings=settings, continued=continued, read_as=chosen),
-        out=notes,
-    )
+    continued = archives.whole(covered, inputs, incomplete=incomplete)
+    notes.print(f"{sum(each.offsets for each in covered):,} messages with coordinates")
+    return archives.distinct(archive.messages, covered), Folding(settings=settings, continued=continued)
 
 
 def _tell(report: Report, *, dry_run: bool, as_json: bool, label: str, separate: bool) -> None:
@@ -165,8 +156,7 @@ def _tell(report: Report, *, dry_run: bool, as_json: bool, label: str, separate:
     would = "would be " if dry_run else ""
     typer.echo(f"{report.messages:,} messages with {report.records:,} records read")
     typer.echo(f"{report.documents:,} documents {would}written or confirmed in {label}")
-    sent = "" if dry_run else f", {report.letters_sent:,} of them not known before"
-    typer.echo(f"{report.letters:,} records rejected{sent}")
+    typer.echo(f"{report.letters:,} records rejected, beside those that are in a dead letter already")
     if report.refused:
         typer.echo(f"{len(report.refused):,} documents refused by the index: {'; '.join(refused[:5])}")
     if not dry_run:

@@ -22,7 +22,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.documents import Target
 from schemas.records import Message
 
-LETTER: Final = "letter"  # id: coordinates with the index
+LETTER: Final = "letter"  # id: coordinates of a message that has some
 SEEN: Final = "seen"  # how much was read
 SPARK_SCHEMA: Final = "home string, kind string, day string, id string, body binary"
 ARROW_SCHEMA: Final = pa.schema(
@@ -82,23 +82,22 @@ def pattern_part(target: Target, fixed: Any) -> Part:
     return Part(f"{target.day}/{target.id}", target.kind, target.day, target.id, orjson.dumps(fixed))
 
 
-def letter_part(letter: DeadLetter) -> Part:
-    message = letter.message
-    body = {
-        "at": (message.topic, message.topic_id, message.partition, message.offset, message.timestamp_ms),
-        "key": _text(message.key),
-        "value": _text(message.value),
-        "headers": [(name, _text(value)) for name, value in message.headers],
-        "letter": (letter.index, letter.reason, letter.stage),
-    }
-    at = str(message.at(letter.index))
-    return Part(at, LETTER, "", at, orjson.dumps(body))
+def letter_parts(letters: Iterable[DeadLetter]) -> Iterator[Part]:
+    """A part for each message: ten thousand bad records in one of ten megabytes must not make it ten thousand times."""
+    for (at, message), together in groupby(letters, key=lambda letter: (str(letter.message.at(0)), letter.message)):
+        body = {
+            "at": (message.topic, message.topic_id, message.partition, message.offset, message.timestamp_ms),
+            "key": _text(message.key),
+            "value": _text(message.value),
+            "headers": [(name, _text(value)) for name, value in message.headers],
+            "letters": [(letter.index, letter.reason, letter.stage, letter.rest) for letter in together],
+        }
+        yield Part(at, LETTER, "", at, orjson.dumps(body))
 
 
-def letter_of(body: bytes) -> DeadLetter:
+def letters_of(body: bytes) -> Iterator[DeadLetter]:
     read = orjson.loads(body)
     topic, topic_id, partition, offset, timestamp_ms = read["at"]
-    index, reason, stage = read["letter"]
     message = Message(
         topic=topic,
         topic_id=topic_id,
@@ -109,7 +108,8 @@ def letter_of(body: bytes) -> DeadLetter:
         value=_bytes(read["value"]),
         headers=tuple((name, _bytes(value)) for name, value in read["headers"]),
     )
-    return DeadLetter(message=message, index=index, reason=reason, stage=stage)
+    for index, reason, stage, rest in read["letters"]:
+        yield DeadLetter(message=message, index=index, reason=reason, stage=stage, rest=rest)
 
 
 def _text(value: bytes | None) -> str | None:

@@ -1,6 +1,6 @@
 """The second half, on the executors: parts of changes become documents, letters go to Kafka, new texts get vectors."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -15,13 +15,12 @@ from processors.index import OpenSearchIndex
 from processors.letters import LetterProducer
 from processors.sink import open_index
 from processors.writer import Stopped, Writer
-from schemas import dead_letters
+from schemas.dead_letters import DeadLetter
 from schemas.documents import Target
 from schemas.errors import SinkMisconfigured, SinkUnavailable
-from schemas.records import Coordinates
 from schemas.settings import Settings
 from spark_jobs import messages
-from spark_jobs.partials import folds, letter_of, parts_of
+from spark_jobs.partials import folds, letters_of, parts_of
 
 PATIENCE_S: Final = 600.0  # with a store that is away; then the job fails, and is started again
 LETTERS_AT_ONCE: Final = 1_000
@@ -31,8 +30,8 @@ MOST_MISSING: Final = 10_000  # what one search may return; those beyond it are 
 
 WRITTEN_SCHEMA: Final = "kind string, day string, id string, reason string, documents bigint"
 NUMBER_SCHEMA: Final = "name string, number bigint"
-ID_SCHEMA: Final = "id string"
-REJECT_SCHEMA: Final = f"{messages.SPARK_SCHEMA}, index int, reason string, stage string"
+REJECT_SCHEMA: Final = f"{messages.SPARK_SCHEMA}, rejects array<struct<index:int,reason:string,stage:string>>"
+_REJECT: Final = [("index", pa.int32()), ("reason", pa.string()), ("stage", pa.string())]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,50 +74,30 @@ class Sending:
 
     def run(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         producer = LetterProducer(self.settings.kafka, "spark", generation=self.label)
-        letters = (letter_of(part.body) for part in parts_of(batches))
-        while some := list(islice(letters, LETTERS_AT_ONCE)):
-            with patience() as stop:
-                producer.deliver(some, stop)
-            yield _batch([("letters", len(some))], ("name", "number"))
+        waiting: list[DeadLetter] = []
+        for part in parts_of(batches):
+            waiting += letters_of(part.body)  # all of a message at once: they share its value when it is large
+            if len(waiting) >= LETTERS_AT_ONCE:
+                yield _sent(producer, waiting)
+                waiting = []
+        yield _sent(producer, waiting)
 
 
-def letter_ids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The source coordinates of the letters that a dead-letter topic holds; what is no letter has none."""
-    for batch in batches:
-        ids = (_source(dict(message.headers)) for message in messages.messages_of(batch))
-        yield _batch([(each,) for each in ids if each], ("id",))
-
-
-def _source(headers: Mapping[str, bytes | None]) -> str:
-    """Our own headers come last, so that `dict` has kept them where a source had the same names."""
-    said = [headers.get(name) for name in _WHERE]
-    texts = [value.decode(errors="replace") for value in said if value is not None]
-    try:
-        return str(Coordinates(texts[0], texts[1], *map(int, texts[2:]))) if len(texts) == len(_WHERE) else ""
-    except ValueError:
-        return ""
-
-
-_WHERE: Final = (
-    dead_letters.TOPIC,
-    dead_letters.TOPIC_ID,
-    dead_letters.PARTITION,
-    dead_letters.OFFSET,
-    dead_letters.INDEX,
-)
+def _sent(producer: LetterProducer, letters: list[DeadLetter]) -> pa.RecordBatch:
+    with patience() as stop:
+        if letters:
+            producer.deliver(letters, stop)
+    return _batch([("letters", len(letters))], ("name", "number"))
 
 
 def rejects(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Letters as rows, for a folder instead of Kafka."""
+    """Messages with their rejected records as rows, for a folder instead of Kafka."""
     for batch in batches:
-        letters = [letter_of(part.body) for part in parts_of([batch])]
-        rows = messages.batch_of(letter.message for letter in letters)
-        more = {
-            "index": pa.array([letter.index for letter in letters], pa.int32()),
-            "reason": pa.array([letter.reason for letter in letters], pa.string()),
-            "stage": pa.array([letter.stage for letter in letters], pa.string()),
-        }
-        yield pa.RecordBatch.from_arrays([*rows.columns, *more.values()], names=[*rows.schema.names, *more])
+        found = [list(letters_of(part.body)) for part in parts_of([batch])]
+        rows = messages.batch_of(letters[0].message for letters in found)
+        said = [[{"index": e.index, "reason": e.reason, "stage": e.stage} for e in letters] for letters in found]
+        column = pa.array(said, pa.list_(pa.struct(_REJECT)))
+        yield pa.RecordBatch.from_arrays([*rows.columns, column], names=[*rows.schema.names, "rejects"])
 
 
 def texts(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
