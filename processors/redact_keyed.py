@@ -206,8 +206,8 @@ KEYED: Final = (
         literals=(),
         gates=(r"-(?<=\s-)(?:u [^\s:]{1,64}:|[aw] \S|p ?\S)",),
         pattern=re.compile(
-            r"(?:\s-u [^\s:]{1,64}:|\b(?:mysql|mariadb)[\w-]{0,12}(?=\s)[^\n]{0,200}?\s-p|\bsshpass\s{1,2}-p\s?"
-            r"|\bredis-cli(?=\s)[^\n]{0,200}?\s-a\s|\bldap[a-z]{3,8}(?=\s)[^\n]{0,200}?\s-w\s)[\"']?"
+            r"(?:\s-u [^\s:]{1,64}:|\b(?:mysql|mariadb)[\w-]{0,12}(?=\s)(?>[^\n]{0,100}?\s-p)|\bsshpass\s{1,2}-p\s?"
+            r"|\bredis-cli(?=\s)(?>[^\n]{0,100}?\s-a\s)|\bldap[a-z]{3,8}(?=\s)(?>[^\n]{0,100}?\s-w\s))[\"']?"
             r"(?P<secret>(?![-<])[^\s\"']{3,})"
         ),
         check=_flag_value,

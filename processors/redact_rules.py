@@ -62,7 +62,9 @@ def _token(
 def luhn(match: re.Match[str]) -> bool:
     """A number that an issuer of cards could have given out."""
     digits = [int(char) for char in match[0] if char.isdigit()]
-    if not _ISSUER.match("".join(map(str, digits))) or _TRACED.search(match.string[: match.start()][-24:]):
+    if not _ISSUER.match("".join(map(str, digits))) or _TRACED.search(
+        match.string, max(0, match.start() - 24), match.start()
+    ):
         return False
     doubled = (sum(divmod(2 * digit, 10)) for digit in digits[-2::-2])
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
