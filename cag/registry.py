@@ -123,6 +123,8 @@ class ValueDecoder:
         if schema_id not in self._readers:
             if self._registry is None:
                 raise InvalidRecord("no registry")
+            if schema_id >= 1 << 31:  # no id; asked for it, a registry answers as if the address were wrong
+                raise InvalidRecord(f"schema id {schema_id} is not in the registry")
             try:
                 with translated(self._address):
                     text = self._registry.get_schema(schema_id).schema_str or ""
