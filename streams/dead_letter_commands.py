@@ -72,7 +72,7 @@ def list_letters(
 
 @app.command("show")
 def show_letter(
-    where: Annotated[str, typer.Argument(help="PARTITION/OFFSET of the letter, or TOPIC/PARTITION/OFFSET[/INDEX].")],
+    where: Annotated[str, typer.Argument(help="PARTITION/OFFSET of the letter, or TOPIC/PARTITION/OFFSET\\[/INDEX].")],
     raw: Annotated[
         str, typer.Option(metavar="FILE", help="Write the original bytes, not redacted, to a new file.")
     ] = "",
