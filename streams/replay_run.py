@@ -26,7 +26,7 @@ from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.exits import Exit
 from streams.pace import Pace, live_lag
 from streams.repairs import Repairs
-from streams.replay import Replay
+from streams.replay import Replay, Totals
 from streams.replay_meter import Meter
 from streams.replay_range import Bound, Measured, Place, Plan, Stretch, plan
 from streams.replay_reader import Reader, remove_group
@@ -108,7 +108,7 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         repairs = Repairs()
         sink = Sink.from_settings(settings, label=label, own=own, changed=repairs.note)
         sink.prepare()
-        drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
+        drive = Drive(settings=settings, options=options, report=report, reader=reader, sink=sink)
         inputs = [i.topic for i in settings.kafka.inputs]
         code = drive.run(
             stretches,
@@ -191,7 +191,6 @@ class Drive:
     options: Options
     report: Report
     reader: Reader
-    broker: topics.Broker
     sink: Sink
     stop: threading.Event = field(default_factory=lambda: stopped_by_signals())
     flushed: bool = field(default=False, init=False)  # told to stop, and all that was read is durable and committed
@@ -247,15 +246,18 @@ class Drive:
             code = self._go(replay)
             for end in ends:
                 end.set()
-        report.figures |= {
-            "messages": replay.totals.messages,
-            "records": replay.totals.records,
-            "new_dead_letters": replay.totals.letters,
-            "seconds": round(time.monotonic() - began, 1),
-        }
-        if replay.totals.lost:
-            report.notes.append(f"retention took {replay.totals.lost:,} messages before they could be read")
+        self._tell(replay.totals, time.monotonic() - began)
         return code
+
+    def _tell(self, totals: Totals, seconds: float) -> None:
+        self.report.figures |= {
+            "messages": totals.messages,
+            "records": totals.records,
+            "new_dead_letters": totals.letters,
+            "seconds": round(seconds, 1),
+        }
+        if totals.lost:
+            self.report.notes.append(f"retention took {totals.lost:,} messages before they could be read")
 
     def _go(self, replay: Replay) -> int:
         report = self.report

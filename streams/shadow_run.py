@@ -59,7 +59,7 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         sink = Sink.from_settings(settings, label=label, live=False)
         sink.prepare()
         check(options.shadow, label, generation_parts(settings), shadows.labels())  # two that were begun at once
-        drive = Drive(settings=settings, options=options, report=report, reader=reader, broker=broker, sink=sink)
+        drive = Drive(settings=settings, options=options, report=report, reader=reader, sink=sink)
         watch = Watch(
             broker=broker, sink=sink, shadows=shadows, label=label, live_group=live_group, places=set(places), ids=ids
         )
