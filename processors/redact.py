@@ -14,7 +14,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from processors.redact_keyed import IP_ADDRESSES, KEYED, NAMES
-from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, secret_group
+from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, scattered, secret_group
 from schemas.settings import Redaction
 
 REDACTION_VERSION: Final = 2
@@ -26,11 +26,14 @@ _MAX_NESTING: Final = 2  # base64 in base64
 _KEY_BODY: Final = Rule(
     name="private-key",
     literals=(),
-    pattern=re.compile(
-        r"\A\s*(?:[A-Za-z0-9+/]{60,80}={0,2}(?:\s|\\[nr])*+)++(?:[A-Za-z0-9+/]{1,80}={0,2}\s*)?\Z"
-        r"|\A\s*(?:[A-Za-z0-9+/]{4}){2,20}+(?:[A-Za-z0-9+/]{2,3}={1,2})?\s*\Z"
-    ),
-    check=mixed,
+    pattern=re.compile(r"\A\s*(?:[A-Za-z0-9+/]{60,80}={0,2}(?:\s|\\[nr])*+)++(?:[A-Za-z0-9+/]{1,80}={0,2}\s*)?\Z"),
+    check=lambda match: scattered(match[0]),
+)
+_KEY_END: Final = Rule(
+    name="private-key",
+    literals=(),
+    pattern=re.compile(r"\A\s*(?=[A-Za-z]*[0-9+/=])[A-Za-z0-9+/]{10,80}={0,2}\s*\Z"),
+    check=lambda match: scattered(match[0]),
 )
 _ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
 _STANDARD: Final = str.maketrans("-_", "+/")
@@ -78,6 +81,9 @@ class Redactor:
         return text
 
     def _pass(self, text: str, nesting: int) -> str:
+        one_word = " " not in text[8:60]
+        if one_word and len(text) >= 60:  # before a token is seen in what is random
+            text = _apply(_KEY_BODY, text)
         raw = text.encode("latin-1", "replace")  # one byte a character
         long_words = _long_words(text, raw)
         candidates = self._extra.copy()
@@ -94,8 +100,8 @@ class Redactor:
             text = _apply(self._rules[i], text)
         if _GROUPED.search(b" " + raw.translate(_DIGITS)):
             text = _apply(CARD, text)
-        if " " not in text[8:60]:
-            text = _apply(_KEY_BODY, text)
+        if one_word:
+            text = _apply(_KEY_END, text)
         if nesting and not all(word.islower() or word.isupper() or word.isdigit() for word in long_words):
             text = _ENCODED.sub(lambda match: self._decoded(match, nesting - 1), text)
         if "%" in text and nesting:

@@ -9,7 +9,7 @@ import ipaddress
 import re
 from typing import Final
 
-from processors.redact_rules import Check, Rule
+from processors.redact_rules import Check, Rule, scattered
 
 # name@instance.suffix of systemd, and package@version.suffix: no mailboxes
 _UNIT_SUFFIXES: Final = frozenset(
@@ -56,8 +56,8 @@ def _assigned(match: re.Match[str]) -> bool:
     strong = key.startswith(("pass", "pwd"))
     if len(value) < (1 if strong else 4) or _harmless(value) or _file(value):
         return False
-    if key == "pwd" and value.startswith(("/", "~")):
-        return False  # the working directory of a shell
+    if key == "pwd" and re.match(r"~?/|~$", value):
+        return scattered(value)  # otherwise the working directory of a shell
     if key == "secret" and _KUBERNETES_NAME.fullmatch(value):
         return False
     if "=" in match["sep"] or "%" in match["sep"] or match["quote"]:

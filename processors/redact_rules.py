@@ -40,6 +40,12 @@ def mixed(match: re.Match[str]) -> bool:
     return bool(re.search(r"[0-9]", text) and re.search(r"[a-z]", text) and re.search(r"[A-Z]", text))
 
 
+def scattered(text: str) -> bool:
+    """Letters of both cases, and from small to capital to digit every third character: no word, and no digest."""
+    text = text.strip()
+    return not (text.islower() or text.isupper()) and 3 * len(_KINDS.findall(text)) >= len(text)
+
+
 def _no_word(match: re.Match[str]) -> bool:
     """A digit, or letters of both cases behind one another: what is left when a prefix is short."""
     return bool(re.search(r"[0-9]|[a-z][A-Z]", match[0]))
@@ -70,6 +76,7 @@ def luhn(match: re.Match[str]) -> bool:
     return (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0
 
 
+_KINDS: Final = re.compile(r"[a-z]+|[A-Z]+|[0-9]+")
 _ISSUER: Final = re.compile(r"4|5[1-5]|2[2-7]|6(?:011|4[4-9]|5)|35|3[47]")  # networks, by the first digits
 _TRACED: Final = re.compile(r"(?:span|trace)[_-]?id[\"'\\]*\s?[:=]\s?[\"'\\]*$", re.IGNORECASE)  # may be digits only
 _UUID: Final = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
