@@ -1,7 +1,7 @@
 """Which offsets to read: from a block's start, as the law of slices asks, to where the live group has got to."""
 
 import datetime as dt
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -16,7 +16,7 @@ from spark_jobs.kafka_source import Range, client_options
 
 ANSWER_S: Final = 10.0
 TASKS_PER_CORE: Final = 4  # so that a slow one does not hold up the end
-TASK_OFFSETS: Final = (256, 65_536)  # fewest and most in one task: what a task costs, and what is lost with it
+TASK_OFFSETS: Final = (64, 65_536)  # fewest and most in one task: what a task costs, and what is lost with it
 Bound = int | dt.datetime | None  # an offset, a moment of Kafka's timestamps, or the end of what there is
 
 
@@ -142,20 +142,15 @@ def tasks(ranges: Sequence[Range], cores: int) -> list[list[Range]]:
     """Cut and pack into tasks of about the same number of offsets."""
     fewest, most = TASK_OFFSETS
     size = min(max(-(-sum(map(len, ranges)) // (cores * TASKS_PER_CORE)), fewest), most)
-    made: list[list[Range]] = [[]]
-    room = size
-    for piece in _pieces(ranges, size):
-        if len(piece) > room:
-            made.append([])
-            room = size
-        made[-1].append(piece)
-        room -= len(piece)
-    return [task for task in made if task]
-
-
-def _pieces(ranges: Sequence[Range], size: int) -> Iterator[Range]:
+    made: list[list[Range]] = []
+    room = 0
     for each in ranges:
-        count = -(-len(each) // size)
-        step = -(-len(each) // count) if count else 1
-        for start in range(each.start, each.end, step):
-            yield Range(each.topic, each.topic_id, each.partition, start, min(start + step, each.end))
+        at = each.start
+        while at < each.end:
+            if not room:
+                made.append([])
+                room = size
+            cut = min(at + room, each.end)
+            made[-1].append(Range(each.topic, each.topic_id, each.partition, at, cut))
+            room, at = room - (cut - at), cut
+    return made
