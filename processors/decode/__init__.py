@@ -29,7 +29,7 @@ from schemas.topics import Input
 
 DECODERS_VERSION: Final = 2  # feeds the generation: raise it when the same bytes become different records
 _FIRST_FIELD: Final = 0x0A  # of every OTLP batch in protobuf: field 1, length-delimited
-MOST_RECORDS: Final = 30_000  # in one message; far above any shipper's batch, and folded within two seconds
+MOST_RECORDS: Final = 20_000  # in one message; far above any shipper's batch, and folded within two seconds
 
 _OBJECT: Final = re.compile(rb"(?:\xef\xbb\xbf)?\s*+(?:\[\s*+)?\{")
 _FRAME_BYTES: Final = 5  # a zero byte and a schema id

@@ -16,7 +16,7 @@ NAMES: Final = (*FAMILIES, RUNBOOKS)
 MOST_MS: Final = 2_000.0
 # What does not fit the first bound by its size: a record of one line, a large one, a crowd of small ones.
 MS_PER_MB: Final = 250.0
-MS_PER_RECORD: Final = 0.06
+MS_PER_RECORD: Final = 0.08
 LEAST_MS: Final = 50.0
 MOST_MB: Final = 512.0  # of memory for one message, above what the process holds already
 

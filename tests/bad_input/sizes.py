@@ -92,7 +92,7 @@ def long_fields(world: World) -> Iterator[Case]:
 
 def crowds(world: World) -> Iterator[Case]:
     """Many records in one message, each of them different: as many documents, within the time of one message."""
-    count = min(30_000, world.large_bytes // 200)
+    count = min(20_000, world.large_bytes // 200)
     words = ["".join(chr(97 + int(digit)) for digit in str(n)) for n in range(count)]
     lines = "\n".join(f"{word} is out of stock" for word in words).encode()
     yield Case(name="different lines", value=lines, topic="text", expect=Expect(log=count))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from opensearchpy.exceptions import TransportError
 
 from cag.registry import address, register, registry_client
 from deploy.installation import Installation
@@ -31,6 +32,7 @@ RUNBOOKS: Final = "runbooks in Avro"
 MARKER_S: Final = 30.0  # a good record is searchable so long after what came before it, whatever that was
 PATIENCE_S: Final = 240.0
 MARKER_EVERY: Final = 200  # cases
+PACE_BYTES: Final = 32_000_000  # sent before somebody looks whether the worker has kept up
 # What Kafka itself keeps out: the pipeline never sees it.
 REFUSED: Final = (KafkaError.INVALID_TIMESTAMP, KafkaError.INVALID_RECORD, KafkaError.MSG_SIZE_TOO_LARGE)
 QUICK: Final = {
@@ -100,8 +102,7 @@ def through_worker(
     (first,) = processes.running(made.state)[f"{made.name}.worker-1"]
     with closing(Watermarks(made)) as marks:
         for family in families:
-            send(made, producer, sent, family, world, most_bytes)
-            waited[family] = marks.wait(sent)
+            waited[family] = send(made, producer, sent, marks, family, world, most_bytes)
             advance(family, waited[family])
         send_runbooks(made, producer, sent, world)
         began_runbooks = time.monotonic()
@@ -137,8 +138,11 @@ def peak_of(pid: int) -> int:
 # -- sending -----------------------------------------------------------------------------------------------------------
 
 
-def send(made: Installation, producer: Any, sent: Sent, family: str, world: World, most_bytes: int) -> None:
-    """The cases of a family with markers between them, and one behind them in every topic of logs."""
+def send(
+    made: Installation, producer: Any, sent: Sent, marks: "Watermarks", family: str, world: World, most_bytes: int
+) -> float:
+    """The cases of a family with markers between and behind them; the longest that one of those took, in seconds."""
+    longest_s, size = 0.0, 0
     for number, case in enumerate(cases(family, world)):
         if number % MARKER_EVERY == 0:
             produce(made, producer, sent, family, marker(family, number, world), world)
@@ -151,9 +155,17 @@ def send(made: Installation, producer: Any, sent: Sent, family: str, world: Worl
         produce(made, producer, sent, family, case, world)
         if alone:
             producer.flush(60)
+        size += len(case.value or b"")
+        if size > PACE_BYTES:
+            longest_s, size = max(longest_s, marked(made, producer, sent, marks, family, world)), 0
+    return max(longest_s, marked(made, producer, sent, marks, family, world))
+
+
+def marked(made: Installation, producer: Any, sent: Sent, marks: "Watermarks", family: str, world: World) -> float:
     producer.flush(60)
     produce(made, producer, sent, family, marker(family, -1, world), world)
     producer.flush(60)
+    return marks.wait(sent)
 
 
 def send_runbooks(made: Installation, producer: Any, sent: Sent, world: World) -> None:
@@ -161,7 +173,8 @@ def send_runbooks(made: Installation, producer: Any, sent: Sent, world: World) -
     registry = Registry.model_validate({"url": made.endpoints.registry})
     client = registry_client(registry)
     assert client is not None
-    ours = register(client, f"{made.name}.{runbooks.TOPIC}", address(registry))
+    with closing(client):
+        ours = register(client, f"{made.name}.{runbooks.TOPIC}", address(registry))
     for case in runbooks.of_registry(ours):
         produce(made, producer, sent, RUNBOOKS, case, world)
     producer.flush(60)
@@ -229,7 +242,13 @@ class Watermarks:
         return time.monotonic() - began
 
     def _reached(self, sent: Sent) -> bool:
-        found = {hit["topic"]: hit["offset"] for hit in self.search("watermarks", {"term": {"level": "partition"}})}
+        try:
+            hits = self.search("watermarks", {"term": {"level": "partition"}})
+        except TransportError as error:
+            if error.status_code != 503:  # an index that is being made has no shard yet
+                raise
+            return False
+        found = {hit["topic"]: hit["offset"] for hit in hits}
         return all(found.get(topic, -1) >= end for topic, end in sent.ends.items())
 
     def search(self, kind: str, query: dict[str, Any]) -> list[dict[str, Any]]:
