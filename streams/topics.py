@@ -67,8 +67,9 @@ class Broker:
     def __init__(self, kafka: Kafka, timeout_s: float = ANSWER_S) -> None:
         self._address, self._timeout_s = kafka.bootstrap_servers, timeout_s
         self._complaint = ""
+        self._config = kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0}
         try:
-            self._client = AdminClient(kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0})
+            self._client = AdminClient(self._config)
         except KafkaException as error:  # a password that is missing, a certificate that cannot be read
             raise StartupError(
                 f"Kafka's settings cannot be used: {error.args[0].str()}. See FRESHET_KAFKA__*."
@@ -199,12 +200,21 @@ class Broker:
             raise SinkUnavailable(self._why(error)) from None
 
     def _of_coordinator(self, ask: Callable[[], Any]) -> Any:
-        """What the group's coordinator answers; a new cluster has none until Kafka has made its offsets topic."""
-        deadline = time.monotonic() + COORDINATOR_PATIENCE_S
+        """What the group's coordinator answers; a new cluster has none until Kafka has made its offsets topic.
+
+        A client that has waited for a coordinator in vain never hears one again, not even when Kafka has been back for
+        minutes (librdkafka 2.16, measured): another one takes its place, and asks once more.
+        """
+        deadline, deaf = time.monotonic() + COORDINATOR_PATIENCE_S, False
         while True:
             try:
                 return ask().result()
             except KafkaException as error:
+                if error.args[0].code() == KafkaError._TIMED_OUT:
+                    self._client = AdminClient(self._config)
+                    if not deaf:
+                        deaf = True
+                        continue
                 if error.args[0].code() not in NO_COORDINATOR or time.monotonic() > deadline:
                     raise SinkUnavailable(self._why(error)) from None
                 time.sleep(0.2)

@@ -1,11 +1,16 @@
 """What differs from the table is said in one line each; metrics are declared once and soundly."""
 
 import re
+from concurrent.futures import Future
+from types import SimpleNamespace
 
 import pytest
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from schemas import telemetry
+from schemas.settings import Kafka
 from schemas.topics import Topic
+from streams import topics
 from streams.topics import Broker, Described, Group, differences
 
 WANTED = Topic(name="logs", partitions=6, purpose="", config={"cleanup.policy": "delete"})
@@ -62,3 +67,25 @@ def test_metrics_are_declared_once() -> None:
         assert re.fullmatch(r"freshet_[a-z_]+", metric.name)
         assert metric.help.endswith(".")
         assert (metric.kind == "histogram") is bool(metric.buckets)
+
+
+@pytest.mark.parametrize(("deaf", "clients"), [(0, 1), (1, 2)])
+def test_a_client_that_has_waited_in_vain_is_replaced(deaf: int, clients: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Left as it is, it would never hear the coordinator again."""
+    made: list[Admin] = []
+
+    class Admin:
+        def __init__(self, _: object) -> None:
+            made.append(self)
+
+        def list_consumer_group_offsets(self, *_: object, **__: object) -> dict[str, Future[object]]:
+            answer: Future[object] = Future()
+            if len(made) <= deaf:
+                answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
+            else:
+                answer.set_result(SimpleNamespace(topic_partitions=[TopicPartition("logs", 0, 7)]))
+            return {"group": answer}
+
+    monkeypatch.setattr(topics, "AdminClient", Admin)
+    assert topics.Broker(Kafka()).committed("group", [("logs", 0)]) == {("logs", 0): 7}
+    assert len(made) == clients
