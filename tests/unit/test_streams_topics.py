@@ -72,7 +72,7 @@ def test_metrics_are_declared_once() -> None:
 @pytest.mark.parametrize(("deaf", "clients"), [(0, 1), (1, 2)])
 def test_a_client_that_has_waited_in_vain_is_replaced(deaf: int, clients: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Left as it is, it would never hear the coordinator again."""
-    made: list[Admin] = []
+    made: list[object] = []
 
     class Admin:
         def __init__(self, _: object) -> None:
