@@ -2,6 +2,10 @@
 
 A rule is tried only where one of its literals occurs, or where a gate opens: gates are a few patterns, made from the
 table, that leap from one rare character to the next, so a clean line costs some two dozen quick looks.
+
+Those looks do not care which digit stands where: with every digit as 0, in the text and in the literals, they let pass
+what they let pass before, and perhaps more. So what they said of such a text is remembered, and a clean line that
+differs from an earlier one in its numbers only costs one look. What a rule does is never remembered.
 """
 
 import base64
@@ -9,7 +13,9 @@ import binascii
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import zip_longest
+from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
@@ -52,6 +58,11 @@ _GROUPED: Final = re.compile(rb" 0000(?:0{11}|[ -]0000[ -]0000|[ -]000000[ -]000
 _LETTERS: Final = bytes(97 if chr(i).isalnum() and i < 128 else 32 for i in range(256))
 _RUN: Final = b"a" * LONG_RUN
 
+REMEMBERED: Final = 1 << 14  # clean texts by the places of their digits
+_MOST_REMEMBERED_CHARS: Final = 1_024
+_ZEROS: Final = str.maketrans("123456789", "000000000")
+_ZERO_BYTES: Final = bytes(48 if 48 <= i < 58 else i for i in range(256))
+
 
 class Redactor:
     """Replaces secrets by typed placeholders: pure, linear in the text, and its own output stays as it is."""
@@ -62,15 +73,34 @@ class Redactor:
         addresses = IP_ADDRESSES if settings.ip_addresses else ()
         rules = (*extra, *TOKENS, *KEYED, *addresses, *(NAMES if settings.names else ()))
         self._rules = tuple(rule for rule in rules if rule.name not in keep)
-        self._gates = _gates(self._rules)
+        self._gates, self._zero_gates = _gates(self._rules), _gates(self._rules, _ZEROS)
         self._words = _words(self._rules)
         self._in_runs = tuple((word, i) for word, i in _exact(self._rules) if self._rules[i].run)
         self._extra = list(range(len(extra)))
+        self._clean = lru_cache(maxsize=REMEMBERED)(self._looks_clean)
         shown = f"{REDACTION_VERSION}:{settings.model_dump_json()}"
         self.identity = f"redaction-{hashlib.sha256(shown.encode()).hexdigest()[:12]}"
 
     def __call__(self, text: str) -> str:
+        if len(text) <= _MOST_REMEMBERED_CHARS and text.isascii() and self._clean(text.encode().translate(_ZERO_BYTES)):
+            return text
         return self._redacted(text, _MAX_NESTING)
+
+    def _looks_clean(self, zeroed: bytes) -> bool:
+        """Whether no text with these digits' places can hold anything: `_pass` would not try a rule."""
+        text = zeroed.decode()
+        if self._extra or "%" in text or _one_word(text) or _GROUPED.search(b" " + zeroed.translate(_DIGITS)):
+            return False
+        for sign, gate, _, _ in self._zero_gates:
+            if sign in text and gate.search(text):
+                return False
+        letters = zeroed.translate(_LETTERS)
+        for word in _long_words(text, letters) if _RUN in letters else ():
+            if scattered(word) or any(literal.translate(_ZEROS) in word for literal, _ in self._in_runs):
+                return False
+        lower = text.lower()
+        found = [looks for word, looks in self._words if word in lower]
+        return not any(near is None or near.search(lower) for looks in found for near, _ in looks)
 
     def _redacted(self, text: str, nesting: int) -> str:
         for _ in range(_MAX_PASSES):
@@ -81,11 +111,12 @@ class Redactor:
         return text
 
     def _pass(self, text: str, nesting: int) -> str:
-        one_word = " " not in text[8:60]
+        one_word = _one_word(text)
         if one_word and len(text) >= 60:  # before a token is seen in what is random
             text = _apply(_KEY_BODY, text)
         raw = text.encode("latin-1", "replace")  # one byte a character
-        long_words = _long_words(text, raw)
+        letters = raw.translate(_LETTERS)
+        long_words = _long_words(text, letters) if _RUN in letters else ()
         candidates = self._extra.copy()
         for sign, gate, literals, gated in self._gates:
             if sign in text and gate.search(text):
@@ -102,7 +133,7 @@ class Redactor:
             text = _apply(CARD, text)
         if one_word:
             text = _apply(_KEY_END, text)
-        if nesting and not all(word.islower() or word.isupper() or word.isdigit() for word in long_words):
+        if long_words and nesting and any(map(scattered, long_words)):
             text = _ENCODED.sub(lambda match: self._decoded(match, nesting - 1), text)
         if "%" in text and nesting:
             text = _ESCAPED.sub(lambda match: self._unescaped(match, nesting - 1), text)
@@ -128,9 +159,13 @@ class Redactor:
         return "<redacted:encoded>"
 
 
-def _long_words(text: str, raw: bytes) -> list[str]:
-    """The first characters of each run of letters and digits that could be a token; mostly there is none."""
-    letters = raw.translate(_LETTERS)
+def _one_word(text: str) -> bool:
+    """Not even two: what lines of a key are."""
+    return " " not in text[8:60] and " " not in text.strip()[:60]
+
+
+def _long_words(text: str, letters: bytes) -> list[str]:
+    """The first characters of each run of letters and digits that could be a token."""
     at = letters.find(_RUN)
     words = []
     while at >= 0:
@@ -163,22 +198,26 @@ def _anchor(word: str) -> int:
     return signs[-1] if signs else next(i for i, char in enumerate(word) if char.isupper())
 
 
-def _gates(rules: tuple[Rule, ...]) -> tuple[_Gate, ...]:
-    """One pattern for each rare sign and one for all capitals; behind each the literals to look for, or rules."""
+def _gates(rules: tuple[Rule, ...], zeros: Mapping[int, int] = MappingProxyType({})) -> tuple[_Gate, ...]:
+    """One pattern for each rare sign and one for all capitals; behind each the literals to look for, or rules.
+
+    `zeros` translates the literals; gates that rules bring along hold no digit but in classes of all digits.
+    """
     befores: dict[str, dict[str, list[str]]] = {sign: {} for sign in _RARE}  # by sign, by what stands behind it
     capitals: dict[str, list[str]] = {}
     words: dict[str, list[tuple[str, int]]] = {sign: [] for sign in (*_RARE, "")}
     gated: dict[str, list[int]] = {sign: [] for sign in words}
-    for word, i in _exact(rules):
+    for literal, i in _exact(rules):
         if rules[i].run:
             continue
+        word = literal.translate(zeros)
         at = _anchor(word)
         sign, behind = word[at] if word[at] in _RARE else "", re.escape(word[at + 1 :])
         if sign:
             befores[sign].setdefault(behind or _ENOUGH, []).append(word[max(0, at - 4) : at])
         else:
             capitals.setdefault(word[at], []).append((f"(?<={re.escape(word[: at + 1])})" if at else "") + behind)
-        words[sign].append((word, i))
+        words[sign].append((literal, i))
     for i, rule in enumerate(rules):
         for gate in rule.gates:
             sign = gate[0] if gate[0] in _RARE else ""

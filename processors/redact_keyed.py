@@ -128,7 +128,7 @@ _NEAR: Final = {"auth": r"auth\\{0,7}[\"'] ?[:=]"}
 
 def _pair(name: str, words: tuple[str, ...], key: str, check: Check = _assigned) -> Rule:
     pattern = rf"(?P<key>{key})(?P<keyquote>\\{{0,7}}\]|{_QUOTE})?(?P<sep>{_SEPARATOR}){_VALUE}"
-    behind = r"[a-z0-9]{0,8}(?:[_.-][a-z0-9]{0,12})?(?:[\"'`\\\]]{0,8}|&quot;|&#34;|\\u0022)\s{0,2}(?:[:=]|%3)"
+    behind = r"[a-z0-9]{0,8}(?:[_.-][a-z0-9]{0,12})?(?:[\"'`\\\]]{0,8}|&quot;|&#\d\d;|\\u\d{4})\s{0,2}(?:[:=]|%\d)"
     return Rule(
         name=name,
         literals=words,
