@@ -63,7 +63,9 @@ SHAPES: Final[dict[str, Shape]] = {
     "kubernetes env": lambda s, k, r: json.dumps({"env": [{"name": k or "VALUE", "value": s}, {"name": "A"}]}),
     "long line": lambda s, k, r: f"{'x y ' * 400}{k + '=' if k else ''}{s}{' z' * 400}",
 }  # fmt: skip
-# Written with the others, but not run until the rules were done: see README. Since then they are like the others.
+# Written with the others, but not run until the rules were done. That first run, on 21 November 2026, found 99.3 % of
+# provider tokens and 80.0 % of what is like a password: values aligned by many spaces, &quot; and escaped separators
+# were missed. Since then the rules know them, and these shapes hold nothing out any more.
 HELD_OUT: Final[dict[str, Shape]] = {
     "describe": lambda s, k, r: f"    Environment:\n      {k or 'VALUE'}:      {s}\n      PORT:       80",
     "encoded query": lambda s, k, r: f"redirect=%2Fcb%3F{k or 'value'}%3D{quote(s, safe='')}%26page%3D2 302",
