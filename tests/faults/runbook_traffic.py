@@ -12,6 +12,7 @@ from random import Random
 from typing import Any, Final
 
 from confluent_kafka import KafkaError, Producer
+from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from cag.registry import Published, ValueDecoder, ValueEncoder
 from cag.runbooks import normalise_path
@@ -32,6 +33,7 @@ class Author:
     """Sends seeded changes, at random moments, half of them as Avro."""
 
     site: Site
+    registry: SchemaRegistryClient
     ledger: Ledger
     random: Random
     paths: Sequence[str]
@@ -53,8 +55,7 @@ class Author:
                 "log_level": 0,
             }
         )
-        with self.site.registry_client() as registry:  # asked now, and never again
-            self._encode = ValueEncoder(registry, self.site.topic, self.site.endpoints.registry)
+        self._encode = ValueEncoder(self.registry, self.site.topic, self.site.endpoints.registry)
 
     def write(self, edits: int, going_on: Callable[[], bool], tick: Callable[[int], None]) -> None:
         """At least so many changes, and more while a fault is still to come."""

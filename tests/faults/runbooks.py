@@ -168,7 +168,7 @@ FAULTS: Final[dict[str, tuple[Callable[[Run], object], int]]] = {  # and how oft
     "Redis killed": (crash_redis, 2),
 }
 HANDFUL: Final = 5  # of a small run: the first of the table
-BEFORE: Final = 60  # changes before the first fault
+BEFORE: Final = 120  # changes before the first fault
 
 
 def planned(edits: int, broken: str, random: Random) -> list[str]:
@@ -191,9 +191,9 @@ def check(
     ledger = Ledger()
     observer = Observer(ledger)
     names = [f"team-{n % 7}/runbook-{n}.md" for n in range(paths)]
-    author = Author(site, ledger, Random(random.random()), names, rate)
-    author.open()
-    with Look(site, observer) as look:
+    with site.registry_client() as registry, Look(site, observer) as look:
+        author = Author(site, registry, ledger, Random(random.random()), names, rate)
+        author.open()
         run = Run(site, author, ledger, look, random)
         site.wanted.add(run.current)
         until(lambda: look.numbers is not None, "the first build", run)
@@ -355,7 +355,7 @@ def main(
                     run, observer = check(
                         site,
                         edits=size,
-                        paths=BEFORE // 4 if kind else paths,  # several versions of each
+                        paths=BEFORE // 3 if kind else paths,  # several versions of each, some deleted
                         rate=rate,
                         seed=seed,
                         tick=lambda done, advance=advance: advance(completed=done),

@@ -59,7 +59,7 @@ def test_a_broken_store_is_caught(state: Path, endpoints: Endpoints) -> None:
     """One of the defects; `make runbook-faults` shows each."""
     kind = "careless"
     with broken_scripts(kind), runbook_site("it-runbooks-broken", state, endpoints, CACHE, kind) as site:
-        _, observer = checked(site, edits=100, paths=15)
+        _, observer = checked(site, edits=150, paths=40)
     assert "went back" in {breach.law for breach in observer.breaches}
 
 
