@@ -80,6 +80,9 @@ def index_history(
         for note in plan.notes:
             notes.print(note, markup=False)
         notes.print(f"{plan.offsets:,} offsets of {len(plan.ranges)} partitions into {label}")
+        if not plan.ranges:
+            _tell(Report(), dry_run=dry_run, as_json=as_json, label=label, separate=False)
+            return
     elif begin or end:
         raise typer.BadParameter("for Kafka only; name the files or folders of an archive instead", param_hint="--from")
     spark = start("freshet index_history", master, submitted=submitted)

@@ -1,28 +1,37 @@
 """Stream, replay and Spark over the same records, broken ones included: the same documents, the same dead letters."""
 
+import os
+import shutil
+import subprocess
+import sys
 import time
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 
 import orjson
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from cag.topic import describe, read_to_end
-from deploy.installation import Installation
+from deploy.installation import CHECKOUT, Installation
 from deploy.local.services import Endpoints
 from deploy.shop.delivery import publish
 from deploy.shop.player import play, single_incident
 from deploy.shop.telemetry import Message as Sent
+from processors.generation import label_of
 from processors.index import OpenSearchIndex
 from processors.scan import digest_of, scan
-from processors.sink import open_index
+from processors.sink import live_label, open_index
 from schemas import dead_letters
+from schemas.errors import StartupError
 from schemas.records import Message
-from schemas.settings import Kafka, OpenSearch, Settings
-from spark_jobs import index_history
+from schemas.settings import Kafka, Settings
+from spark_jobs import archive, index_history, session
 from streams.topics import Broker
 from tests.benchmarks.installed import installed
 from tests.unit.test_pipeline import notice
@@ -87,14 +96,9 @@ def beside(stream: Installation, route: str) -> Installation:
     return other
 
 
-def index_of(installation: Installation) -> OpenSearchIndex:
+def index_of(installation: Installation, label: str = "") -> OpenSearchIndex:
     settings = settings_of(installation)
-    return open_index(settings, next(iter(live(settings))))
-
-
-def live(settings: Settings) -> Mapping[str, object]:
-    index = open_index(settings, "any")
-    return index.live(index.names.alias("meta"))
+    return open_index(settings, label or live_label(settings))
 
 
 def settings_of(installation: Installation) -> Settings:
@@ -104,12 +108,16 @@ def settings_of(installation: Installation) -> Settings:
         return Settings.load()
 
 
-def outcome(installation: Installation) -> Outcome:
-    found = digest_of(scan(index_of(installation)))
-    return Outcome(digest=found.text, documents=found.documents, letters=frozenset(letters(installation)))
+def outcome(installation: Installation, label: str = "") -> Outcome:
+    index = index_of(installation, label)
+    found = digest_of(scan(index))
+    rejected = letters(installation, index.names.generation)
+    assert len(set(rejected)) == len(rejected), "a letter was written twice"
+    return Outcome(digest=found.text, documents=found.documents, letters=frozenset(rejected))
 
 
-def letters(installation: Installation) -> list[tuple[str, ...]]:
+def letters(installation: Installation, label: str) -> list[tuple[str, ...]]:
+    """Of this label: source coordinates, stage and reason."""
     kafka = settings_of(installation).kafka
     names = (dead_letters.TOPIC_ID, dead_letters.PARTITION, dead_letters.OFFSET, dead_letters.INDEX)
     names = (*names, dead_letters.STAGE, dead_letters.REASON)
@@ -117,23 +125,98 @@ def letters(installation: Installation) -> list[tuple[str, ...]]:
     for letter in read_to_end(kafka, describe(kafka, kafka.dead_letters_topic), idle_s=30):
         if isinstance(letter, Message):
             said = {name: (value or b"").decode() for name, value in letter.headers}
-            found.append(tuple(said[name] for name in names))
+            if said[dead_letters.GENERATION] == label:
+                found.append(tuple(said[name] for name in names))
     return found
 
 
-def spark(installation: Installation, *arguments: str, exit_code: int = 0) -> dict[str, int]:
-    ran = CliRunner().invoke(
-        index_history.app, [*arguments, "--json", "--master", "local[2]"], env=installation.environment, catch_exceptions=False
+def spark(app: typer.Typer, installation: Installation, *arguments: str) -> dict[str, int]:
+    """A job in this process, which spares it a JVM."""
+    told = CliRunner().invoke(
+        app, [*arguments, "--json", "--master", "local[2]"], env=installation.environment, catch_exceptions=False
     )
-    assert ran.exit_code == exit_code, ran.output
+    assert told.exit_code == 0, told.output
+    return orjson.loads(told.stdout.splitlines()[-1])
+
+
+def submit(installation: Installation, folder: Path, *arguments: str) -> dict[str, int]:
+    """As on a cluster: from another folder, with nothing but the zip that the help text tells to make."""
+    packages = folder / "freshet.zip"
+    with zipfile.ZipFile(packages, "w") as made:
+        for package in ("schemas", "processors", "cag", "spark_jobs"):
+            for file in (CHECKOUT / package).rglob("*"):
+                if file.is_file() and file.suffix != ".pyc":
+                    made.write(file, file.relative_to(CHECKOUT))
+    script = shutil.copy(CHECKOUT / "spark_jobs" / "index_history.py", folder)
+    local = ("spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false")
+    flags = [word for setting in (*local, f"spark.pyspark.python={sys.executable}") for word in ("--conf", setting)]
+    home = Path(find_spec("pyspark").origin).parent  # type: ignore[arg-type, union-attr]
+    ran = subprocess.run(
+        [home / "bin" / "spark-submit", "--master", "local[2]", "--driver-memory", "1g", *flags,
+         "--driver-java-options", session.LOCAL["spark.driver.extraJavaOptions"],
+         "--py-files", packages, script, *arguments, "--json"],
+        check=False, cwd=folder, capture_output=True, text=True, timeout=300,
+        env={"PATH": os.environ["PATH"], "HOME": str(folder), "SPARK_HOME": str(home), **installation.environment},
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
     return orjson.loads(ran.stdout.splitlines()[-1])
 
 
-def test_spark_from_kafka(stream: Installation) -> None:
+def test_replay_writes_what_the_worker_wrote(stream: Installation) -> None:
+    """Into a shadow, which rejects for itself."""
+    expected = outcome(stream)
+    stream.run("streams", "replay", "--shadow", "parity", "--exit-when-caught-up")
+    shadow = label_of(live_label(settings_of(stream)), "parity")
+    assert outcome(stream, shadow) == expected
+
+
+def test_spark_writes_what_the_worker_wrote(stream: Installation, tmp_path: Path) -> None:
     expected, route = outcome(stream), beside(stream, "spark")
-    first = spark(route)
+    told = submit(route, tmp_path)
     assert outcome(route) == expected
-    assert first["letters"] == first["letters_sent"] == len(expected.letters)
-    again = spark(route)
-    assert (outcome(route), again["letters_sent"], again["texts"]) == (expected, 0, 0)
-    assert len(letters(route)) == len(expected.letters)
+    assert told["letters"] == len(expected.letters)
+
+
+def test_spark_over_an_archive_writes_the_same_and_a_second_run_nothing(stream: Installation, tmp_path: Path) -> None:
+    folder = str(tmp_path / "archive")
+    written = spark(archive.app, stream, "--into", folder)
+    again = spark(archive.app, stream, "--into", folder)
+    assert (again["offsets"], again["held"], again["messages"]) == (0, written["offsets"], 0)
+    expected, route = outcome(stream), beside(stream, "archive")
+    assert spark(index_history.app, route, "--archive", folder)["messages"] == written["messages"]
+    assert outcome(route) == expected
+
+
+def test_over_what_is_live_it_brings_back_what_was_lost_and_changes_nothing_else(stream: Installation) -> None:
+    expected, index = outcome(stream), index_of(stream)
+    lost = index.names.pattern("occurrences")
+    index.request("DELETE", f"/{lost}")
+    assert outcome(stream) != expected
+    assert spark(index_history.app, stream, "--no-embed")["letters"] == 0
+    assert outcome(stream) == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["payroll"], "payroll: none of the input topics"),
+        (["--archive", "/nowhere/at-all"], "/nowhere/at-all: there is no such file or folder"),
+        (["--archive", str(CHECKOUT / "README.md")], "no Parquet file there"),
+        (["--archive", str(CHECKOUT / "tests" / "unit" / "examples" / "text.txt")], "say which topic"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_do(stream: Installation, arguments: list[str], told: str) -> None:
+    with pytest.raises(StartupError, match=told):
+        spark(index_history.app, stream, *arguments)
+
+
+def test_lines_without_coordinates_count_separately(stream: Installation, tmp_path: Path) -> None:
+    route, lines = beside(stream, "lines"), tmp_path / "old.log"
+    lines.write_bytes(b"disk 1 is full\n\ndisk 2 is full\n\xff\n")
+    arguments = ("--archive", str(lines), "--as", stream.topics["logs"], "--rejects", str(tmp_path / "rejects"))
+    told = spark(index_history.app, route, *arguments)
+    assert (told["records"], told["letters"], letters(route, str(told["label"]))) == (3, 1, [])
+    (found,) = (source for target, source in scan(index_of(route)) if target.kind == "occurrences")
+    assert (found["count"], [e["at"].rsplit("/", 2)[1] for e in found["exemplars"]]) == (2, ["0", "2"])
+    with pytest.raises(StartupError, match="choose another folder"):
+        spark(index_history.app, route, *arguments)
