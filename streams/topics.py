@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from confluent_kafka import (
+    Consumer,
     ConsumerGroupState,
-    ConsumerGroupTopicPartitions,
     KafkaError,
     KafkaException,
     TopicCollection,
@@ -67,6 +67,7 @@ class Broker:
     def __init__(self, kafka: Kafka, timeout_s: float = ANSWER_S) -> None:
         self._address, self._timeout_s = kafka.bootstrap_servers, timeout_s
         self._complaint = ""
+        self._members: dict[str, Consumer] = {}  # by group
         self._config = kafka_client_config(kafka) | {"error_cb": self._complain, "log_level": 0}
         try:
             self._client = AdminClient(self._config)
@@ -152,17 +153,24 @@ class Broker:
     def committed(self, group: str, partitions: Iterable[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """The group's next offsets to read, by topic and partition; those without one are left out."""
         asked = [TopicPartition(topic, partition) for topic, partition in partitions]
-        wanted = [ConsumerGroupTopicPartitions(group, asked)]
-        answer = self._of_coordinator(
-            lambda: self._client.list_consumer_group_offsets(wanted, request_timeout=self._timeout_s)[group]
-        )
-        found = answer.topic_partitions
+        if not asked:
+            return {}
+        found = self._of_coordinator(lambda: self._member(group).committed(asked, timeout=self._timeout_s))
         return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
+
+    def _member(self, group: str) -> Consumer:
+        """A client that may ask for the group's positions; it never joins.
+
+        The admin client's own question ends the process when a coordinator has moved (librdkafka issue 5040).
+        """
+        if group not in self._members:
+            self._members[group] = Consumer(self._config | {"group.id": group, "enable.auto.commit": False})
+        return self._members[group]
 
     def group(self, name: str) -> Group:
         """A group that nobody has joined yet is unstable and empty."""
         found = self._of_coordinator(
-            lambda: self._client.describe_consumer_groups([name], request_timeout=self._timeout_s)[name]
+            lambda: self._client.describe_consumer_groups([name], request_timeout=self._timeout_s)[name].result()
         )
         return Group(
             stable=found.state == ConsumerGroupState.STABLE,
@@ -208,10 +216,11 @@ class Broker:
         deadline, deaf = time.monotonic() + COORDINATOR_PATIENCE_S, False
         while True:
             try:
-                return ask().result()
+                return ask()
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._TIMED_OUT:
                     self._client = AdminClient(self._config)
+                    self._members.clear()
                     if not deaf:
                         deaf = True
                         continue

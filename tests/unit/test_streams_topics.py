@@ -1,11 +1,9 @@
 """What differs from the table is said in one line each; metrics are declared once and soundly."""
 
 import re
-from concurrent.futures import Future
-from types import SimpleNamespace
 
 import pytest
-from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, TopicPartition
 
 from schemas import telemetry
 from schemas.settings import Kafka
@@ -74,18 +72,16 @@ def test_a_client_that_has_waited_in_vain_is_replaced(deaf: int, clients: int, m
     """Left as it is, it would never hear the coordinator again."""
     made: list[object] = []
 
-    class Admin:
+    class Member:
         def __init__(self, _: object) -> None:
             made.append(self)
 
-        def list_consumer_group_offsets(self, *_: object, **__: object) -> dict[str, Future[object]]:
-            answer: Future[object] = Future()
+        def committed(self, _: object, *, timeout: float) -> list[TopicPartition]:
             if len(made) <= deaf:
-                answer.set_exception(KafkaException(KafkaError(KafkaError._TIMED_OUT)))
-            else:
-                answer.set_result(SimpleNamespace(topic_partitions=[TopicPartition("logs", 0, 7)]))
-            return {"group": answer}
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT))
+            return [TopicPartition("logs", 0, 7), TopicPartition("logs", 1, OFFSET_INVALID)]
 
-    monkeypatch.setattr(topics, "AdminClient", Admin)
-    assert topics.Broker(Kafka()).committed("group", [("logs", 0)]) == {("logs", 0): 7}
+    monkeypatch.setattr(topics, "Consumer", Member)
+    broker = topics.Broker(Kafka())
+    assert [broker.committed("group", [("logs", 0), ("logs", 1)]) for _ in range(2)] == [{("logs", 0): 7}] * 2
     assert len(made) == clients
