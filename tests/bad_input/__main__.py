@@ -1,6 +1,7 @@
 """`python -m tests.bad_input`: all cases by themselves and through a worker; a table, then one JSON line."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -20,7 +21,7 @@ from tests.benchmarks.machine import hardware
 
 MESSAGE_BYTES: Final = 16_000_000  # the input topics take 16 MiB
 SHOWN: Final = 8  # wrong cases of a family
-out = Console(highlight=False, soft_wrap=True)
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 140)
 
 
 def main(
@@ -90,11 +91,11 @@ def measure(world: World, state: Path, cache: Path, *, only_pure: bool, memory: 
 def through(outcome: stack.Outcome, *, ok: bool) -> dict[str, Any]:
     """The worker's part of the summary; shows it, too."""
     wrong = sum(map(len, outcome.wrong.values()))
-    slowest_s = max(outcome.marker_s.values())
+    behind, slowest_s = max(outcome.marker_s.items(), key=lambda item: item[1])
     out.print(
         f"through a worker: {outcome.messages:,} messages in {outcome.seconds:.0f} s, {outcome.letters:,} letters "
         f"({outcome.copies} copies), {outcome.refused} refused by Kafka itself, {wrong} wrong; "
-        f"a good record behind a family was searchable within {slowest_s:.1f} s; worker at most {outcome.peak_mb} MB"
+        f"a good record was searchable within {slowest_s:.1f} s (behind {behind!r}); worker: {outcome.peak_mb} MB"
     )
     for family, faults in outcome.wrong.items():
         for said in faults[:SHOWN]:
@@ -112,6 +113,7 @@ def through(outcome: stack.Outcome, *, ok: bool) -> dict[str, Any]:
 
 def show(rows: list[pure.Row]) -> None:
     table = Table("family", "cases", "counted", "letters", "filtered", "wrong", "slowest ms", "MB", "which")
+    table.columns[0].no_wrap = table.columns[-1].no_wrap = True
     for row in rows:
         slowest = row.slowest
         table.add_row(
