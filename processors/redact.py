@@ -39,7 +39,7 @@ _KEY_END: Final = Rule(
     name="private-key",
     literals=(),
     pattern=re.compile(r"\A\s*(?=[A-Za-z]*[0-9+/=])[A-Za-z0-9+/]{10,80}={0,2}\s*\Z"),
-    check=lambda match: scattered(match[0]),
+    check=lambda match: scattered(match[0], 4),
 )
 _ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
 _STANDARD: Final = str.maketrans("-_", "+/")

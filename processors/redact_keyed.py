@@ -197,7 +197,7 @@ KEYED: Final = (
         "password",
         (*_STRONG, *_WEAK),
         rf"(?<![\w-])--[\w.-]{{0,40}}?(?:{_STRONG_KEYS}|{_WEAK_KEYS})(?:[ \t]{{1,2}}|[\"'],\s{{0,2}})[\"']?"
-        r"(?P<secret>(?![-<])[^\s\"']{3,})",
+        r"(?P<secret>(?!<|--|-[a-z][a-z-]{0,30}(?![^\s=\"']))[^\s\"']{3,})",
         _flag_value,
         near="--[a-z]",
     ),

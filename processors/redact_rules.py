@@ -40,10 +40,10 @@ def mixed(match: re.Match[str]) -> bool:
     return bool(re.search(r"[0-9]", text) and re.search(r"[a-z]", text) and re.search(r"[A-Z]", text))
 
 
-def scattered(text: str) -> bool:
-    """Letters of both cases, and from small to capital to digit every third character: no word, and no digest."""
+def scattered(text: str, width: int = 3) -> bool:
+    """Letters of both cases, changing to the other or to digits every `width` characters: no word, and no digest."""
     text = text.strip()
-    return not (text.islower() or text.isupper()) and 3 * len(_KINDS.findall(text)) >= len(text)
+    return not (text.islower() or text.isupper()) and width * len(_KINDS.findall(text)) >= len(text)
 
 
 def _no_word(match: re.Match[str]) -> bool:

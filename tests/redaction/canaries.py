@@ -243,7 +243,7 @@ def _alert(each: Planted, number: int, ms: int) -> _Sent:
         "labels": {"alertname": "TillFails", "namespace": "shop", "pod": "till-0", "text": text, "number": str(number)},
         "annotations": {
             "summary": text,
-            "runbook_url": f"https://till:{quote(each.pieces[0][:40], safe='/')}@books.example/till",
+            "runbook_url": f"https://till:{quote(each.pieces[0][:40], safe='')}@books.example/till",
             "password": each.pieces[0],
         },
         "startsAt": _iso(ms),
