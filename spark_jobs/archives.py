@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import orjson
 import pyarrow as pa
+from py4j.protocol import Py4JJavaError  # type: ignore[import-untyped]
 from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as f
@@ -56,6 +57,12 @@ def read(spark: SparkSession, paths: Sequence[str]) -> Archive:
         if error.getCondition() == "UNABLE_TO_INFER_SCHEMA":
             raise StartupError(f"{_names(paths)}: no Parquet file there") from None
         raise
+    except Py4JJavaError as error:
+        if "is not a Parquet file" not in str(error):
+            raise
+        raise StartupError(
+            f"{_names(paths)}: holds something that is not Parquet; text ends in {', '.join(TEXT_SUFFIXES)}"
+        ) from None
 
 
 def _names(paths: Iterable[str]) -> str:

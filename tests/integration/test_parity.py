@@ -201,7 +201,7 @@ def test_over_what_is_live_it_brings_back_what_was_lost_and_changes_nothing_else
     [
         (["payroll"], "payroll: none of the input topics"),
         (["--archive", "/nowhere/at-all"], "/nowhere/at-all: there is no such file or folder"),
-        (["--archive", str(CHECKOUT / "README.md")], "no Parquet file there"),
+        (["--archive", str(CHECKOUT / "README.md")], "something that is not Parquet"),
         (["--archive", str(CHECKOUT / "tests" / "unit" / "examples" / "text.txt")], "say which topic"),
     ],
 )
