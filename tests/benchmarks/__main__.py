@@ -1,4 +1,4 @@
-"""`python -m tests.benchmarks [freshness|rate|replay]`: a table and one JSON line for each."""
+"""`python -m tests.benchmarks [freshness|rate|replay|spark]`: a table and one JSON line for each."""
 
 import json
 from pathlib import Path
@@ -8,16 +8,17 @@ import typer
 from rich.console import Console
 
 from schemas.errors import FreshetError
-from tests.benchmarks import corpus, freshness, rate, replay
+from tests.benchmarks import corpus, freshness, rate, replay, spark
 from tests.benchmarks.installed import installed, stack
 from tests.benchmarks.machine import hardware
 
-NAMES = ("freshness", "rate", "replay")
+NAMES = ("freshness", "rate", "replay", "spark")
+SPARK_LINES = 300_000  # at least: a few seconds of two cores
 out = Console(highlight=False, soft_wrap=True)
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="freshness, rate or replay; all without one")] = "",
+    name: Annotated[str, typer.Argument(help="freshness, rate, replay or spark; all without one")] = "",
     state: Annotated[Path, typer.Option(help="folder of the services")] = Path(".local"),
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
     seconds: Annotated[float, typer.Option(min=10, help="of marked lines (freshness)")] = 75.0,
@@ -64,6 +65,16 @@ def main(
                     cost = replay.measure(installation, seconds=pair_seconds, rate=per_second)
                 replay.show(cost, out)
                 results.append(replay.summary(cost))
+                typer.echo(json.dumps(results[-1]))
+            if name in ("", "spark"):
+                count = max(lines, SPARK_LINES)
+                out.print(
+                    f"spark: {count:,} lines of the shop, 100 a message, seed {corpus.SEED}, {partitions} partitions"
+                )
+                with installed("bench-spark", state, endpoints, partitions) as installation:
+                    measured = spark.measure(installation, count=count, out=out)
+                spark.show(measured, out)
+                results.append(spark.summary(measured))
                 typer.echo(json.dumps(results[-1]))
     except FreshetError as error:
         out.print(f"[red]error:[/] {error}")
