@@ -16,6 +16,7 @@ from streams.topics import Broker
 
 PROC: Final = Path("/proc")
 SESSION_S: Final = 6
+ANSWER_S: Final = 30.0  # of Kafka, which may just have been restarted
 
 
 class Crew(Installation):
@@ -75,8 +76,11 @@ def crew(name: str, state: Path, endpoints: Endpoints, *, partitions: int, extra
     made.stop(grace_s=0)
     made.remove()
     kafka = made.settings().kafka
-    broker = Broker(kafka)
+    broker = Broker(kafka, ANSWER_S)
     broker.create(kafka.topics_table(), replication=1)
     while not broker.topic_ids([kafka.dead_letters_topic]):
         time.sleep(0.1)
+    # A cluster that never had a group makes its coordinator when it is asked about one. Asked for positions instead,
+    # librdkafka 2.16 crashes there (measured).
+    broker.group(kafka.group)
     return made

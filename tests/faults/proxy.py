@@ -84,6 +84,7 @@ class Proxy:
     def __post_init__(self) -> None:
         self._rng = Random(f"{self.seed}/proxy")
         self._loop = asyncio.new_event_loop()
+        self._serving = set[asyncio.Task[None]]()  # the event loop holds them weakly
         self._ready, self._stopped = threading.Event(), asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="proxy", daemon=True)
 
@@ -101,14 +102,18 @@ class Proxy:
         self._loop.close()
 
     async def _live(self) -> None:
-        async with await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=HEAD_BYTES) as server:
+        async with await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=HEAD_BYTES) as server:
             self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
             self._ready.set()
             await self._stopped.wait()
-        while serving := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in serving:
-                task.cancel()
-            await asyncio.gather(*serving, return_exceptions=True)
+        for task in self._serving:
+            task.cancel()
+        await asyncio.gather(*self._serving, return_exceptions=True)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = urlsplit(self.upstream)

@@ -16,8 +16,8 @@ from schemas.errors import FreshetError
 from schemas.settings import Settings
 from streams.topics import Broker
 from tests.faults.check import Expected, Findings, audit, expect, read_letters
-from tests.faults.crew import SESSION_S, Crew, crew
-from tests.faults.ledger import Ledger
+from tests.faults.crew import ANSWER_S, SESSION_S, Crew, crew
+from tests.faults.ledger import Ledger, Place
 from tests.faults.proxy import Fault, Proxy
 from tests.faults.sampler import Sampler, Watch
 from tests.faults.traffic import Traffic
@@ -37,8 +37,7 @@ WEATHER: Final[Mapping[Fault, float]] = {
 }
 OUTAGES: Final = (Fault.UNAUTHORIZED, Fault.READ_ONLY, Fault.FORBIDDEN, Fault.HTML)
 OUTAGE_S: Final = 4.0
-PATIENCE_S: Final = 180.0  # without any progress
-VICTIM: Final = 2  # the worker that dies at crash points
+PATIENCE_S: Final = 120.0  # without any progress
 # Measured: 180 MB and 40 descriptors after an hour's work; a leak passes these within one long run.
 MOST_MB, MOST_FILES = 700, 200
 
@@ -77,6 +76,7 @@ class Campaign:
     advance: Callable[[float], None]
     settings: Settings
     broker: Broker
+    places: list[Place]
     watch: Watch
     sampler: Sampler
     rng: Random
@@ -126,12 +126,13 @@ class Campaign:
         self.advance(1.0)
 
     def crash(self, point: str) -> None:
-        """The victim is started anew with its death built in; records come until it has died."""
-        if self.crew.pid(VICTIM):
-            self.kill(VICTIM, "to be armed")
-        self.start(VICTIM, crash=point, nth=self.rng.randint(1, 3))
-        self.until(lambda: not self.crew.pid(VICTIM), f"death at {point}", trickle=20, but=VICTIM)
-        self.dead(VICTIM, f"at {point}")
+        """Some worker is started anew with its death built in; records come until it has died."""
+        victim = self.rng.randint(1, self.size.workers)
+        if self.crew.pid(victim):
+            self.kill(victim, "to be armed")
+        self.start(victim, crash=point, nth=self.rng.randint(1, 3))
+        self.until(lambda: not self.crew.pid(victim), f"death at {point}", trickle=20, but=victim)
+        self.dead(victim, f"at {point}")
 
     def random_kill(self) -> None:
         number = self.rng.randint(1, self.size.workers)
@@ -257,9 +258,18 @@ class Campaign:
             if now != before:
                 moved, before = time.monotonic(), now
             if time.monotonic() - moved > PATIENCE_S:
-                raise Stuck(f"no position moved for {PATIENCE_S:.0f} s while waiting for {what}")
+                raise Stuck(f"no position moved for {PATIENCE_S:.0f} s while waiting for {what}; {self.diagnosis()}")
 
-    def quiet(self) -> dict[tuple[str, int], int]:
+    def diagnosis(self) -> str:
+        """Where the group stands, for whoever has to find out why it does not move."""
+        kafka = self.settings.kafka
+        behind = {place: lag for place, lag in self.lags().items() if lag}
+        group = self.broker.group(kafka.group)
+        misplaced = self.broker.misplaced(group, [i.topic for i in kafka.inputs])
+        state = "stable" if group.stable else "rebalancing"
+        return f"behind: {behind}; {state}, members {sorted(group.instances)}, misplaced: {misplaced}"
+
+    def quiet(self) -> dict[Place, int]:
         """The positions, once they have stood for two seconds."""
         while True:
             before = self.committed()
@@ -267,19 +277,18 @@ class Campaign:
             if self.committed() == before:
                 return before
 
-    def committed(self) -> dict[tuple[str, int], int]:
-        return self.broker.committed(self.settings.kafka.group, places(self.broker, self.settings))
+    def committed(self) -> dict[Place, int]:
+        return self.broker.committed(self.settings.kafka.group, self.places)
+
+    def lags(self) -> dict[Place, int]:
+        return self.broker.lag(self.settings.kafka.group, self.places)
 
     def behind(self) -> int:
-        return sum(self.broker.lag(self.settings.kafka.group, places(self.broker, self.settings)).values())
+        return sum(self.lags().values())
 
 
 class Stuck(FreshetError):
     """Nothing moves any more although everything is there."""
-
-
-def places(broker: Broker, settings: Settings) -> list[tuple[str, int]]:
-    return [(i.topic, partition) for i in settings.kafka.inputs for partition in broker.partitions(i.topic)]
 
 
 @contextmanager
@@ -313,7 +322,8 @@ def campaign(
             tell=tell,
             advance=advance,
             settings=settings,
-            broker=Broker(settings.kafka),
+            broker=Broker(settings.kafka, ANSWER_S),
+            places=[(topic, partition) for topic in ids for partition in range(size.partitions)],
             watch=Watch(ledger.book, settings).start(),
             sampler=Sampler(ledger.book, settings, ids, findings, seed),
             rng=Random(f"{seed}/campaign"),

@@ -19,6 +19,7 @@ from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
 from streams.topics import Broker
 from tests.faults.check import Findings, LetterKey, read_letters, tracer
+from tests.faults.crew import ANSWER_S
 from tests.faults.ledger import Book, Place
 from tests.faults.traffic import REJECTED
 
@@ -35,7 +36,7 @@ class Sampler:
     def __init__(self, book: Book, settings: Settings, ids: Mapping[str, str], findings: Findings, seed: int) -> None:
         self._book, self._settings, self._ids, self._findings = book, settings, dict(ids), findings
         self._index = open_index(settings, names_for(settings).generation)
-        self._broker = Broker(settings.kafka)
+        self._broker = Broker(settings.kafka, ANSWER_S)
         self._run, self._rng = tracer(settings, ids), Random(f"{seed}/samples")
         self._seen: dict[Target, dict[str, Any]] = {}
         self.checked = 0
@@ -132,7 +133,7 @@ class Watch:
         self._stop.set()
 
     def _run(self) -> None:
-        broker = Broker(self.settings.kafka)
+        broker = Broker(self.settings.kafka, timeout_s=3.0)
         while not self._stop.wait(POLL_S):
             try:
                 self.pulses.append(look(broker, self.settings.kafka.group, self.book))
@@ -166,5 +167,5 @@ class Watch:
 def look(broker: Broker, group: str, book: Book) -> Pulse:
     ends = book.ends()
     committed = broker.committed(group, ends) if ends else {}
-    behind = {place: end - committed.get(place, 0) for place, end in ends.items()}
+    behind = {place: max(0, end - committed.get(place, 0)) for place, end in ends.items()}
     return Pulse(at_s=time.monotonic(), behind=behind, committed=committed)

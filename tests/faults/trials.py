@@ -13,7 +13,7 @@ from typing import Final
 from deploy.local.services import Endpoints
 from streams.topics import Broker
 from tests.faults.check import Expected, Findings, audit, expect
-from tests.faults.crew import Crew, crew
+from tests.faults.crew import ANSWER_S, Crew, crew
 from tests.faults.ledger import Book, Ledger
 from tests.faults.proxy import Fault, Proxy
 from tests.faults.sampler import Sampler
@@ -156,7 +156,7 @@ def finished(given: Range, made: Crew) -> bool:
 
 def positions(given: Range, made: Crew) -> dict[tuple[str, int], int]:
     kafka = made.settings().kafka
-    return Broker(kafka).committed(kafka.group, given.expected.ends)
+    return Broker(kafka, ANSWER_S).committed(kafka.group, given.expected.ends)
 
 
 def until(done: Callable[[], bool], made: Crew, what: str) -> None:
