@@ -14,7 +14,7 @@ LETTER: Final = "~"  # in a topic id: of a dead letter that is counted after all
 
 DAILY_KINDS: Final = ("patterns", "occurrences", "events", "alerts", "series", "tallies")
 STATIC_KINDS: Final = ("watermarks", "meta")
-MERGE_SCRIPT_VERSION: Final = 1
+MERGE_SCRIPT_VERSION: Final = 2
 
 
 def digest(*parts: str) -> str:
