@@ -69,7 +69,8 @@ OCCURRENCE_DELTAS = [
      "exemplars": [exemplar(n, 1000 + n) for n in range(11, 19)], "exemplar_limit": 3,
      "identifiers": ["zzz", "E77", "E1234"], "identifier_limit": 3},
     # The same mark as above with a smaller count: begun after a loss.
-    {"slices": {"id/0/0": [20, 4], "id/1/0": [7, 1], "id/0/1": [1048580, 3]}, "first_ms": 6000, "last_ms": 9500, "clamped": False,
+    {"slices": {"id/0/0": [20, 4], "id/1/0": [7, 1], "id/0/1": [1048580, 3]},
+     "first_ms": 6000, "last_ms": 9500, "clamped": False,
      "exemplars": [exemplar(1, 900)], "exemplar_limit": 3},
 ]  # fmt: skip
 STATE_DELTAS = [

@@ -40,7 +40,8 @@ def test_a_traceback_keeps_no_secret() -> None:
         "from processors.logs import configure; import structlog\n"
         "configure('INFO')\n"
         "try: raise ValueError('password=hunter' + '2 refused')\n"
-        "except ValueError: structlog.get_logger().error('broke', header='Bearer ' + 'abcdef' + '123456', exc_info=True)"
+        "except ValueError:\n"
+        "    structlog.get_logger().error('broke', header='Bearer ' + 'abcdef' + '123456', exc_info=True)"
     )
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert "password=<redacted:password> refused" in done.stderr
