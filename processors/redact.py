@@ -32,14 +32,14 @@ _MAX_NESTING: Final = 2  # base64 in base64
 _KEY_BODY: Final = Rule(
     name="private-key",
     literals=(),
-    pattern=re.compile(r"\A\s*(?:[A-Za-z0-9+/]{60,80}={0,2}(?:\s|\\[nr])*+)++(?:[A-Za-z0-9+/]{1,80}={0,2}\s*)?\Z"),
+    pattern=re.compile(r"\A\s*(?:[A-Za-z0-9+/]{60,80}={0,2}(?:\s|\\[nr])*+)++(?:[A-Za-z0-9+/=]{1,80}\s*)?\Z"),
     check=lambda match: scattered(match[0]),
 )
 _KEY_END: Final = Rule(
     name="private-key",
     literals=(),
-    pattern=re.compile(r"\A\s*(?=[A-Za-z]*[0-9+/=])[A-Za-z0-9+/]{10,80}={0,2}\s*\Z"),
-    check=lambda match: scattered(match[0], 4),
+    pattern=re.compile(r"\A\s*[A-Za-z0-9+/]{10,80}={0,2}\s*\Z"),
+    check=lambda match: scattered(match[0], 4 if re.search("[0-9+/=]", match[0]) else 2),
 )
 _ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
 _STANDARD: Final = str.maketrans("-_", "+/")

@@ -72,11 +72,14 @@ class RecordRedactor(Redactor):
         return self(name), shown
 
     def _redacted_resource(self, resource: Resource) -> Resource:
+        pod, workload = self(resource.pod), self(resource.workload)
+        if pod != resource.pod and resource.workload in resource.pod:  # told from the pod's name: part of a secret
+            workload = pod
         cleaned = Resource(
             cluster=self(resource.cluster),
             namespace=self(resource.namespace),
-            workload=self(resource.workload),
-            pod=self(resource.pod),
+            workload=workload,
+            pod=pod,
             container=self(resource.container),
             node=self(resource.node),
         )

@@ -94,7 +94,7 @@ TOKENS: Final = (
         name="private-key",
         literals=("PRIVATE KEY",),
         pattern=re.compile(
-            r"\A\s*(?:[A-Za-z0-9+/]{1,80}={0,2}(?:\s|\\[nr])++)*+-----END[ A-Z0-9]{0,40}PRIVATE KEY-----", re.ASCII
+            r"\A\s*(?:[A-Za-z0-9+/=]{1,80}(?:\s|\\[nr])++)*+-----END[ A-Z0-9]{0,40}PRIVATE KEY-----", re.ASCII
         ),
     ),
     _token("private-key", "AGE-SECRET-KEY-1", r"AGE-SECRET-KEY-1[A-Z0-9]{40,}+"),

@@ -2,6 +2,7 @@ import base64
 import random
 import string
 import time
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -188,6 +189,7 @@ def test_a_few_secrets_of_every_family_in_every_shape() -> None:
         ("/search?q=50%25+off&tag=a%2Fb", None),
         ("GET /pods?continue=" + base64.b64encode(b'{"v":"meta.k8s.io/v1","rv":1}').decode(), None),
         ("SpanID: 4111111111111111", None),
+        ("==\n-----END OPENSSH PRIVATE KEY-----", "<redacted:private-key>"),
         ("def456==\n-----END RSA PRIVATE KEY-----\ndone", "<redacted:private-key>\ndone"),
         ("postgres://bob:a/b+c@db/x http://h:8080/a@b", "postgres://bob:<redacted:password>@db/x http://h:8080/a@b"),
         ('object-"shop"/"cookie-secret": watch of *v1.Secret ended', None),
@@ -258,6 +260,8 @@ def test_every_field_of_a_record() -> None:
         "team": "shop",
         "quoted": 'a "b" c',
     }
+    told = redact.record(replace(alert, resource=Resource(pod=f"{secret}-abcde", workload=secret[:30])))
+    assert secret[:30] not in str(told), "a workload is told from the pod's name"
     assert cleaned.annotations == {"runbook_url": "https://bob:<redacted:password>@books/x"}
 
 
