@@ -25,7 +25,7 @@ HELP: Final = """Index history with Spark: Kafka topics, or archives of them. Ru
 
 python -m spark_jobs.index_history logs --from 2026-11-01
 python -m spark_jobs.index_history --archive s3a://bucket/archive --shadow blue
-python -m spark_jobs.index_history --archive old.jsonl.gz --as logs
+python -m spark_jobs.index_history --archive old.jsonl.gz --as logs --rejects rejected
 
 Kafka: reads from the beginning of a block of 2^20 offsets (counts are exact from there or not at all) to where the
 live workers have got to. Archives that carry topic id, partition and offset join the documents of Kafka; any other

@@ -196,7 +196,7 @@ def summary(figures: Figures) -> dict[str, Any]:
         "ok": figures.complete and figures.ratio >= GOAL,
         "ratio": round(figures.ratio, 2),
         "goal": GOAL,
-        # What the processor time of both would give with nothing else on the cores; says how much the machine was shared.
+        # What the processor time of both would give with nothing else on the cores.
         "cpu_ratio": round(CORES * median(figures.fold_cpu_s) / median(figures.spark_cpu_s), 2),
         "written_ratio": round(figures.worker_written_s / figures.spark_written_s, 2),
         "guards": {"complete": figures.complete},
