@@ -116,6 +116,7 @@ def summarize(campaign: Campaign, expected: Expected) -> dict[str, Any]:
         "seed": campaign.seed,
         "sent": expected.records,
         "messages": expected.messages,
+        "in_doubt": len(campaign.ledger.book.unknown),
         "documents": len(expected.documents),
         **named,
         "other_breaches": counts.total() - sum(named.values()),
