@@ -44,8 +44,8 @@ format: ready ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: ready ## freshness and rate, end to end (NAME=freshness|rate picks one)
-	@$(PYTHON) -m tests.benchmarks $(NAME)
+bench: ready ## end to end: freshness and rate, what a replay costs, Spark beside a worker (NAME=freshness|rate|replay|spark)
+	@$(PYTHON) -m tests.benchmarks $(NAME) $(ARGS)
 
 eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
 	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)
