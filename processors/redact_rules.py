@@ -106,7 +106,6 @@ TOKENS: Final = (
     _token("azure-key", "Q~ AZDO", r"[\w~.-]{3}[0-9]Q~[\w~.-]{31,}+|[A-Za-z0-9]{60,80}AZDO[A-Za-z0-9]{4,}+"),
     _token("digitalocean-token", "dop_v1_ doo_v1_ dor_v1_", r"do[opr]_v1_[0-9a-f]{32,}+"),
     _token("cloud-key", "LTAI AKID", r"(?:LTAI[A-Za-z0-9]{16,}+|AKID[A-Za-z0-9]{28,}+)", _no_word),
-    _token("cloud-key", "AQVN y0_ y1_ y2_", r"(?:AQVN[\w-]{30,}+|y[0-3]_[\w-]{40,}+)"),
     _token(
         "cloud-key", "HRKU- fo1_ fm1r_ fm1a_ fm2_", r"(?:HRKU-[\w-]{30,}+|fo1_[\w-]{30,}+|fm(?:1[ar]|2)_[\w+/=%]{40,}+)"
     ),
@@ -126,13 +125,6 @@ TOKENS: Final = (
     _token("pypi-token", "pypi-AgE", r"pypi-AgE[\w-]{20,}+"),
     _token("docker-token", "dckr_pat_ dckr_oat_", r"dckr_[a-z]{2,4}_[\w-]{20,}+"),
     _token("package-token", "rubygems_ AKCp pul-", r"rubygems_[0-9a-f]{32,}+|AKCp[A-Za-z0-9]{40,}+|pul-[0-9a-f]{40,}+"),
-    _token(
-        "package-token",
-        "cio oy2",
-        r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])|oy2[a-z0-9]{43}(?![A-Za-z0-9])",
-        _no_word,
-        run=True,
-    ),
     _token("package-token", "cmVmdGtu", r"cmVmdGtu[A-Za-z0-9]{40,}+"),
     _token(
         "ci-token",
@@ -178,7 +170,6 @@ TOKENS: Final = (
     ),
     _token("mail-key", "key-", r"key-[0-9a-f]{32,}+"),
     _token("mail-key", "", r"[0-9a-f]{32}-us[0-9]{1,2}(?![0-9a-z-])", gates=r"-(?<=[0-9a-f]{4}-)us[0-9]"),
-    _token("social-token", "EAA", r"EAA[A-Za-z0-9]{60,}+", mixed),
     _token("social-token", "AAAAAAAAAAAAAAAAAAAA", r"AAAAAAAAAAAAAAAAAAAA[\w%-]{40,}+"),
     _token("work-token", "lin_api_ lin_oauth_ figd_ ntn_ PMAK-", r"(?:lin_(?:api|oauth)_|figd_|ntn_|PMAK-)[\w-]{30,}+"),
     _token("work-token", "secret_", r"secret_[A-Za-z0-9]{43}(?![A-Za-z0-9])", mixed),
@@ -222,6 +213,16 @@ TOKENS: Final = (
         "password-hash",
         "$6$ $5$ $y$ $apr1$ $argon2i$ $argon2id$ $argon2d$",
         r"(?<!\$)\$(?:[56y]|apr1|argon2i?d?)\$[\w./+=,$-]{24,}+",
+    ),
+    # with so short a prefix that others may hold it by chance: they come first
+    _token("cloud-key", "AQVN y0_ y1_ y2_", r"(?:AQVN[\w-]{30,}+|y[0-3]_[\w-]{40,}+)"),
+    _token("social-token", "EAA", r"EAA[A-Za-z0-9]{60,}+", mixed),
+    _token(
+        "package-token",
+        "cio oy2",
+        r"cio[A-Za-z0-9]{32}(?![A-Za-z0-9])|oy2[a-z0-9]{43}(?![A-Za-z0-9])",
+        _no_word,
+        run=True,
     ),
     _token(  # the signs by which keys of Azure's services can be told
         "azure-key",
