@@ -13,10 +13,12 @@ from processors.logs import without_credentials
 from schemas.errors import FreshetError
 from schemas.records import Format
 from schemas.settings import Settings
-from streams import dead_letter_commands, purge_commands, replay_commands, topics, worker
+from streams import purge_commands, topics, worker
 from streams.doctor import examine
 from streams.expire import Shelf, expired
+from streams.letters import commands as dead_letter_commands
 from streams.recording import Place
+from streams.replay import commands as replay_commands
 from streams.send import Options, report, send
 
 app = typer.Typer(

@@ -13,9 +13,9 @@ from processors.writer import Stopped
 from schemas.errors import StartupError
 from schemas.settings import Kafka, Settings
 from streams import consumer
-from streams.dead_letters import DeadLetterLimit
 from streams.exits import Exit, leave
 from streams.flusher import Flusher
+from streams.reject_share import DeadLetterLimit
 from streams.watchdog import Progress
 
 STOP_WITHIN_S: Final = 10.0  # after that a flush that waits for a service is given up, unacknowledged

@@ -7,9 +7,9 @@ from typing import Any, Final
 
 from processors.pipeline import Pipeline
 from schemas.records import Message, Signal
-from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.flusher import Chunk, Flusher, Pending
 from streams.metrics import WorkerMetrics
+from streams.reject_share import DeadLetterLimit, RejectShare
 from streams.watchdog import Progress
 
 BUSY_S: Final = 0.02  # folding is CPU work: after this long the event loop gets a turn

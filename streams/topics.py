@@ -210,8 +210,7 @@ class Broker:
     def _of_coordinator(self, ask: Callable[[], Any]) -> Any:
         """What the group's coordinator answers; a new cluster has none until Kafka has made its offsets topic.
 
-        A client that has waited for a coordinator in vain never hears one again, not even when Kafka has been back for
-        minutes (librdkafka 2.16, measured): another one takes its place, and asks once more.
+        One that timed out is asked once more, by another client.
         """
         deadline, deaf = time.monotonic() + COORDINATOR_PATIENCE_S, False
         while True:
@@ -219,8 +218,7 @@ class Broker:
                 return ask()
             except KafkaException as error:
                 if error.args[0].code() == KafkaError._TIMED_OUT:
-                    self._client = AdminClient(self._config)
-                    self._members.clear()
+                    self._renew()
                     if not deaf:
                         deaf = True
                         continue
@@ -232,7 +230,17 @@ class Broker:
         try:
             return future.result()  # librdkafka itself keeps the time-out that the request was given
         except KafkaException as error:
+            self._renew()
             raise SinkUnavailable(self._why(error)) from None
+
+    def _renew(self) -> None:
+        """Let other clients ask from now on.
+
+        One that has waited for a coordinator in vain never hears one again, and one that knew a partition's leader
+        before a broker's restart goes on with the old epoch, minutes after Kafka is back (librdkafka 2.16, measured).
+        """
+        self._client = AdminClient(self._config)
+        self._members.clear()
 
     def _why(self, error: KafkaException) -> str:
         return f"Kafka at {self._address}: {self._complaint or error.args[0].str()}"

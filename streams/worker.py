@@ -29,11 +29,11 @@ from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
 from streams import positions, topics
 from streams.app import App, Step, make_app
-from streams.dead_letters import RejectShare
 from streams.exits import Exit, leave
 from streams.flusher import Chunk, Flusher
 from streams.intake import Intake
 from streams.metrics import WorkerMetrics
+from streams.reject_share import RejectShare
 from streams.runbook_agent import RunbookAgent
 from streams.watchdog import Progress, Watchdog, rounds
 

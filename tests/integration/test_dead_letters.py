@@ -21,8 +21,8 @@ from processors.scan import digest_of, scan
 from processors.sink import live_label, open_index
 from schemas.errors import StartupError
 from schemas.settings import Settings
-from streams import dead_letter_commands
 from streams.exits import Exit
+from streams.letters import commands as dead_letter_commands
 from streams.topics import Broker
 from tests.benchmarks.installed import installed
 

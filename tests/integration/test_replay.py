@@ -29,7 +29,7 @@ from schemas.documents import DAILY_KINDS, Names, Target
 from schemas.errors import SinkUnavailable, StartupError
 from schemas.settings import Kafka, OpenSearch, Settings
 from streams.exits import Exit
-from streams.shadows import Label, Shadows
+from streams.replay.shadows import Label, Shadows
 from streams.topics import Broker
 from tests.benchmarks import corpus
 from tests.benchmarks.installed import installed

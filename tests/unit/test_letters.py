@@ -23,9 +23,9 @@ from schemas import dead_letters as names
 from schemas.dead_letters import DeadLetter, Foreign, Letter, read_letter
 from schemas.records import Coordinates, Format, Message
 from schemas.settings import Kafka, Settings
-from streams import letter_replay
-from streams.letter_replay import Positions, Replayer, Skip, Tally, plan
-from streams.letters import Catalog, Filters
+from streams.letters import replay as letter_replay
+from streams.letters.replay import Positions, Replayer, Skip, Tally, plan
+from streams.letters.scan import Catalog, Filters
 
 KAFKA_MS = 1_795_219_198_000
 LIVE = "g1a2b3c4d"

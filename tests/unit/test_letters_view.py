@@ -10,9 +10,9 @@ from processors.redact import Redactor
 from schemas.errors import StartupError
 from schemas.records import Message
 from schemas.settings import Redaction
-from streams import letter_view as view
-from streams.letter_replay import Tally
-from streams.letters import Catalog, LetterPlace, SourcePlace, find, parse_place
+from streams.letters import view
+from streams.letters.replay import Tally
+from streams.letters.scan import Catalog, LetterPlace, SourcePlace, find, parse_place
 
 REDACT = Redactor(Redaction())
 SECRET = b"password=hunter2secret"

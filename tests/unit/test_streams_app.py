@@ -13,8 +13,8 @@ from schemas.errors import StartupError
 from schemas.settings import Kafka, Settings
 from streams import app
 from streams.app import agent, credentials, make_app
-from streams.dead_letters import DeadLetterLimit
 from streams.exits import Exit
+from streams.reject_share import DeadLetterLimit
 from streams.watchdog import Progress
 
 USER = {"sasl_plain_username": "u", "sasl_plain_password": "pw", "sasl_mechanism": "SCRAM-SHA-512"}

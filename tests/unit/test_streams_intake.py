@@ -15,10 +15,10 @@ from processors.pipeline import Pipeline
 from schemas.dead_letters import DeadLetter
 from schemas.records import Message, Signal
 from schemas.settings import Settings
-from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.flusher import Chunk, Flusher
 from streams.intake import LARGE_BYTES, Intake, message_of
 from streams.metrics import WorkerMetrics
+from streams.reject_share import DeadLetterLimit, RejectShare
 from streams.watchdog import Progress
 
 

@@ -22,15 +22,15 @@ from schemas.documents import Target
 from schemas.errors import StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, Settings
-from streams.dead_letters import RejectShare
-from streams.pace import MOST, Pace
-from streams.repairs import Repairs
-from streams.replay import Replay
-from streams.replay_range import Bound, Measured, Place, Stretch, bound, moment_ms, plan
-from streams.replay_reader import Lost
-from streams.shadow_diff import Between, common
-from streams.shadow_run import check
-from streams.shadows import Label, behind, caught_up, switch_actions
+from streams.reject_share import RejectShare
+from streams.replay.diff import Between, common
+from streams.replay.loop import Replay
+from streams.replay.pace import MOST, Pace
+from streams.replay.reader import Lost
+from streams.replay.repairs import Repairs
+from streams.replay.shadow_run import check
+from streams.replay.shadows import Label, behind, caught_up, switch_actions
+from streams.replay.stretches import Bound, Measured, Place, Stretch, bound, moment_ms, plan
 from streams.topics import Log
 
 NOW = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
@@ -439,7 +439,7 @@ def test_only_what_both_have_read_is_compared() -> None:
 
 
 def test_what_was_changed_is_remembered_up_to_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streams.repairs.REMEMBERED", 2)
+    monkeypatch.setattr("streams.replay.repairs.REMEMBERED", 2)
     repairs = Repairs()
     for n in (1, 1, 2, 3):
         repairs.note(Write(target=Target("series", "", str(n)), fixed={}, delta={}))

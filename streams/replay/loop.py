@@ -16,11 +16,11 @@ from processors.pipeline import Pipeline
 from processors.sink import Gap
 from schemas.dead_letters import DeadLetter
 from schemas.records import Message
-from streams.dead_letters import RejectShare
-from streams.pace import Pace
 from streams.positions import RETENTION
-from streams.replay_range import Place, Stretch
-from streams.replay_reader import Lost
+from streams.reject_share import RejectShare
+from streams.replay.pace import Pace
+from streams.replay.reader import Lost
+from streams.replay.stretches import Place, Stretch
 
 READ_WAIT_S: Final = 0.2
 FLUSH_EVERY_S: Final = 1.0
@@ -29,7 +29,7 @@ FLUSH_BYTES: Final = 32 * 1024 * 1024
 
 
 class Source(Protocol):
-    """`replay_reader.Reader`, as the loop sees it."""
+    """`reader.Reader`, as the loop sees it."""
 
     def assign(self, positions: Mapping[Place, int]) -> None: ...
     def add(self, positions: Mapping[Place, int]) -> None: ...

@@ -12,8 +12,8 @@ from rich.text import Text
 from schemas.dead_letters import Foreign, Letter
 from schemas.errors import StartupError
 from schemas.records import Message
-from streams.letter_replay import SKIPPED, Skip, Tally
-from streams.letters import Catalog, Found
+from streams.letters.replay import SKIPPED, Skip, Tally
+from streams.letters.scan import Catalog, Found
 
 SHOWN_CHARS: Final = 4_000  # of a value
 LOOKED_AT_BYTES: Final = 65_536  # what is redacted to show that much: secrets at its end are behind what is shown

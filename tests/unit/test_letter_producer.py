@@ -13,7 +13,7 @@ from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
 from schemas.records import Message
 from schemas.settings import Kafka
-from streams.dead_letters import DeadLetterLimit, RejectShare
+from streams.reject_share import DeadLetterLimit, RejectShare
 
 FORGED = ("__connect.errors.topic", b"elsewhere")
 

@@ -14,7 +14,7 @@ from processors.index import OpenSearchIndex
 from processors.scan import document_digest, scan
 from schemas.documents import DAILY_KINDS, MINUTE_MS, Target
 from schemas.errors import SinkUnavailable
-from streams.replay_range import Place
+from streams.replay.stretches import Place
 from streams.topics import Log
 
 EXAMPLES: Final = 5

@@ -24,9 +24,9 @@ from schemas.dead_letters import DeadLetter, Foreign, Letter
 from schemas.errors import SinkUnavailable, StartupError
 from schemas.records import Coordinates, Message
 from schemas.settings import Settings
-from streams import letter_view as view
-from streams.letter_replay import Positions, Replayer, plan, verdict
-from streams.letters import Catalog, Filters, Found, LetterPlace, by_age, find, known_topics, parse_place
+from streams.letters import view
+from streams.letters.replay import Positions, Replayer, plan, verdict
+from streams.letters.scan import Catalog, Filters, Found, LetterPlace, by_age, find, known_topics, parse_place
 from streams.topics import Broker
 
 app = typer.Typer(no_args_is_help=True, help="What could not be used: look at it, mend the cause, count it after all.")

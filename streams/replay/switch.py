@@ -9,10 +9,11 @@ from processors.embed import make_embedder
 from processors.sink import open_index
 from schemas.errors import StartupError
 from schemas.settings import Settings
-from streams import shadow_diff, topics
-from streams.replay_range import Place
-from streams.replay_reader import Reader, remove_group
-from streams.shadows import Label, Shadows, behind, caught_up
+from streams import topics
+from streams.replay import diff as shadow_diff
+from streams.replay.reader import Reader, remove_group
+from streams.replay.shadows import Label, Shadows, behind, caught_up
+from streams.replay.stretches import Place
 
 PATIENCE_S: Final = 30.0  # for a shadow that follows closely to pass the point where live is now
 NAMED: Final = 3  # partitions that are behind

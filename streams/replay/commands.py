@@ -12,8 +12,9 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from schemas.settings import Settings
-from streams import replay_run, shadow_run, switch
-from streams.replay_range import bound
+from streams.replay import run as replay_run
+from streams.replay import shadow_run, switch
+from streams.replay.stretches import bound
 
 DEFAULT: Final = "run"
 WIDTH: Final = 200  # of tables that go to a file

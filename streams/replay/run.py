@@ -22,14 +22,14 @@ from schemas.documents import digest
 from schemas.errors import StartupError
 from schemas.settings import Settings
 from streams import topics
-from streams.dead_letters import DeadLetterLimit, RejectShare
 from streams.exits import Exit
-from streams.pace import Pace, live_lag
-from streams.repairs import Repairs
-from streams.replay import Replay, Totals
-from streams.replay_meter import Meter
-from streams.replay_range import Bound, Measured, Place, Plan, Stretch, plan
-from streams.replay_reader import Reader, remove_group
+from streams.reject_share import DeadLetterLimit, RejectShare
+from streams.replay.loop import Replay, Totals
+from streams.replay.meter import Meter
+from streams.replay.pace import Pace, live_lag
+from streams.replay.reader import Reader, remove_group
+from streams.replay.repairs import Repairs
+from streams.replay.stretches import Bound, Measured, Place, Plan, Stretch, plan
 from streams.watchdog import rounds
 
 HOUSE_EVERY_S: Final = 1.0

@@ -14,12 +14,12 @@ from processors.sink import Sink
 from schemas.errors import FreshetError, StartupError
 from schemas.settings import Settings
 from streams import topics
-from streams.pace import live_lag
-from streams.replay import Replay
-from streams.replay_range import Bound, Measured, Place, Plan, Stretch, plan
-from streams.replay_reader import Reader, Saved
-from streams.replay_run import Drive, Options, Report, measure, reach
-from streams.shadows import NAME, Label, Shadows, behind
+from streams.replay.loop import Replay
+from streams.replay.pace import live_lag
+from streams.replay.reader import Reader, Saved
+from streams.replay.run import Drive, Options, Report, measure, reach
+from streams.replay.shadows import NAME, Label, Shadows, behind
+from streams.replay.stretches import Bound, Measured, Place, Plan, Stretch, plan
 
 SAID: Final = {
     "promoted": "promoted; start workers with these settings, they go on from here",

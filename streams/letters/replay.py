@@ -21,7 +21,7 @@ from processors.pipeline import UNTIMELY, Pipeline, timely
 from schemas.dead_letters import DeadLetter, Foreign, Letter, read_letter, source_message
 from schemas.documents import Target
 from schemas.records import Alert, Coordinates, Filtered, KubernetesEvent, LogRecord, Message, Record, Rejected, Signal
-from streams.letters import Catalog, Found
+from streams.letters.scan import Catalog, Found
 
 FLUSH_LETTERS: Final = 5_000
 FLUSH_BYTES: Final = 32 * 1024 * 1024

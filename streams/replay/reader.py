@@ -22,7 +22,7 @@ from confluent_kafka.admin import AdminClient
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
-from streams.replay_range import Place, Stretch
+from streams.replay.stretches import Place, Stretch
 from streams.topics import Log
 
 T = TypeVar("T")

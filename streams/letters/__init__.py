@@ -1,0 +1,1 @@
+"""Dead letters for people: list them, show one, count them after all."""
