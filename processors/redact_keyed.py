@@ -71,6 +71,8 @@ def _assigned(match: re.Match[str]) -> bool:
 
 
 def _harmless(value: str) -> bool:
+    if value.startswith("$") and len(value) >= 12 and scattered(value):
+        return False  # too random to be the name of a variable
     return bool(_PLACEHOLDERS.fullmatch(value) or _HARMLESS.fullmatch(value))
 
 

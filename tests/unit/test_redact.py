@@ -189,6 +189,7 @@ def test_a_few_secrets_of_every_family_in_every_shape() -> None:
         ("/search?q=50%25+off&tag=a%2Fb", None),
         ("GET /pods?continue=" + base64.b64encode(b'{"v":"meta.k8s.io/v1","rv":1}').decode(), None),
         ("SpanID: 4111111111111111", None),
+        ('password="$tFJAeo4Wx1kY6Eb9w" pwd=$DB_PASSWORD_2', 'password="<redacted:password>" pwd=$DB_PASSWORD_2'),
         ("==\n-----END OPENSSH PRIVATE KEY-----", "<redacted:private-key>"),
         ("def456==\n-----END RSA PRIVATE KEY-----\ndone", "<redacted:private-key>\ndone"),
         ("postgres://bob:a/b+c@db/x http://h:8080/a@b", "postgres://bob:<redacted:password>@db/x http://h:8080/a@b"),
