@@ -5,7 +5,7 @@ index in memory make of the same records.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from threading import Event
@@ -139,6 +139,7 @@ def _documents(expected: Expected, book: Book, index: OpenSearchIndex, findings:
     logs: Counter[str] = Counter()
     rules: Counter[tuple[str, str]] = Counter()
     missing, blamed = set(expected.documents), set[tuple[Target, str]]()
+    said: dict[str, list[dict[str, Any]]] = {}  # exemplars by the message that they are from
     pointed, patterns = set[tuple[str, str]](), set[tuple[str, str]]()
     for target, source in scan(index):
         missing.discard(target)
@@ -146,12 +147,14 @@ def _documents(expected: Expected, book: Book, index: OpenSearchIndex, findings:
         if target.kind == "occurrences":
             pointed.add((target.day, source["pattern_id"]))
             logs.update({key: count for key, (_, count) in slices.items()})
-            _texts(source, expected, book, findings)
+            for exemplar in source["exemplars"]:
+                said.setdefault(exemplar["at"].rpartition("/")[0], []).append(exemplar)
         elif target.kind == "tallies":
             rules.update({(source["rule"], key): count for key, (_, count) in slices.items()})
         elif target.kind == "patterns":
             patterns.add((target.day, source["pattern_id"]))
         compare(target, source, expected.documents.get(target), findings, blamed)
+    _texts(said, expected, book, findings)
     for target in missing:
         wanted = expected.documents[target]
         findings.add("lost", weight(wanted), f"{target.kind} {target.id} of {target.day} is not there")
@@ -196,15 +199,18 @@ def weight(document: Mapping[str, Any]) -> int:
     return sum(count for _, count in document["slices"].values()) if document.get("slices") else 1
 
 
-def _texts(source: Mapping[str, Any], expected: Expected, book: Book, findings: Findings) -> None:
+def _texts(said: Mapping[str, Sequence[Mapping[str, Any]]], expected: Expected, book: Book, findings: Findings) -> None:
     """What an exemplar says is what was sent at its coordinates."""
-    for exemplar in source["exemplars"]:
-        at = Coordinates.parse(exemplar["at"])
-        number = book.ok.get((at.topic, at.partition), {}).get(at.offset)
+    for exemplars in said.values():
+        at = Coordinates.parse(exemplars[0]["at"])
         if at.topic_id != expected.ids.get(at.topic):
-            findings.add("phantom", 1, f"an exemplar from {at}, a topic that is not ours")
-        elif number is not None and book.traffic.message(number).texts[at.index] != exemplar["text"]:
-            findings.add("text", 1, f"{at} says {exemplar['text'][:100]!r}")
+            findings.add("phantom", len(exemplars), f"exemplars from {at}, a topic that is not ours")
+            continue
+        number = book.ok.get((at.topic, at.partition), {}).get(at.offset)
+        texts = book.traffic.message(number).texts if number is not None else ()
+        for exemplar in exemplars if texts else ():
+            if texts[Coordinates.parse(exemplar["at"]).index] != exemplar["text"]:
+                findings.add("text", 1, f"{exemplar['at']} says {exemplar['text'][:100]!r}")
 
 
 def letters(expected: Mapping[LetterKey, int], book: Book, settings: Settings, findings: Findings) -> None:

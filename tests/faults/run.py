@@ -199,7 +199,7 @@ class Campaign:
         """Calm weather, everybody at work, until every record that Kafka holds is committed."""
         self.note("settling")
         self.proxy.weather = {}
-        self.ledger.settle()
+        self.ledger.top_up(self.size.records)
         self.until(lambda: not self.behind(), "the rest")
         self.watch.stop()
         self.sampler.sample()
