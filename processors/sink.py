@@ -195,7 +195,10 @@ class Sink:
     def _claim_generation(self) -> None:
         """The first worker says which generation is live; one with other settings may not mix in."""
         names = self._index.names
-        self._index.bulk([Write(target=LIVE, fixed={"generation": names.generation, "parts": self._parts}, delta=None)])
+        claim = Write(target=LIVE, fixed={"generation": names.generation, "parts": self._parts}, delta=None)
+        outcomes = self._index.bulk([claim])
+        if outcomes is None or outcomes[0].status not in (200, 201, 409):  # unclaimed, the next settings could mix in
+            raise SinkUnavailable(f"OpenSearch at {self._url} did not take the name of the generation")
         self._refuse_others()
 
     def _refuse_others(self) -> None:

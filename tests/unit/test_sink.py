@@ -11,7 +11,7 @@ from processors.fold import Fold
 from processors.index import FakeIndex, ItemOutcome, Write
 from processors.sink import NAMES_PER_REQUEST, Sink
 from schemas.documents import Names, Target
-from schemas.errors import SinkUnavailable
+from schemas.errors import SinkUnavailable, StartupError
 from schemas.records import Coordinates, Resource
 from schemas.settings import Embedder, Settings
 
@@ -27,12 +27,18 @@ class Index(FakeIndex):
         self.asked.append(path)
 
     def bulk(self, writes: Sequence[Write]) -> list[ItemOutcome] | None:
-        if any(write.target.kind == "watermarks" for write in writes):
-            self.asked.append("watermarks")
+        if any(write.target.kind in ("watermarks", "meta") for write in writes):
+            self.asked.append(writes[0].target.kind)
             if self.refusals:
                 self.refusals -= 1
                 return [ItemOutcome(429)] * len(writes)
         return super().bulk(writes)
+
+    def install(self, *, live: bool) -> None:
+        pass
+
+    def live(self, alias: str) -> dict[str, Any]:
+        return {d["generation"]: d["parts"] for t, d in self.documents.items() if t.kind == "meta"}
 
     def without_vector(self, size: int) -> dict[Target, str]:
         return {}
@@ -75,6 +81,15 @@ def test_watermarks_follow_the_refresh_and_survive_a_refusal(index: Index, sink:
     assert index.asked == [refresh, "watermarks", refresh, "watermarks"]
     sink.housekeeping()
     assert len(index.asked) == 4  # nothing new, nothing asked
+
+
+def test_no_worker_starts_while_its_generation_is_not_claimed(index: Index, sink: Sink) -> None:
+    index.refusals = 1
+    with pytest.raises(StartupError, match="did not take the name of the generation"):
+        sink.prepare()
+    sink.prepare()
+    sink.prepare()  # claimed already
+    assert index.live("p-meta") == {"g": {}}
 
 
 def test_many_days_are_refreshed_in_addresses_that_opensearch_takes(index: Index, sink: Sink) -> None:
