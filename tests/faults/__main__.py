@@ -158,7 +158,7 @@ def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints
         try:
             yield home, services.up(home, cache, until_pid=os.getpid())
         finally:
-            services.down(home)
+            services.down(home, wipe=True)
 
 
 if __name__ == "__main__":
