@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check format bench eval faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo demo-all up down status logs test check lint format bench eval faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -33,12 +33,14 @@ logs: ready ## print the end of the services' logs
 test: ready ## all tests, on real services that the run starts itself
 	@$(PYTHON) -m pytest $(ARGS)
 
-check: ready ## lint, types, imports and unit tests; needs no service
+check: lint ## lint, types, imports and unit tests; needs no service
+	@$(PYTHON) -m pytest -q tests/unit $(ARGS)
+
+lint: ready ## format, lint, types, imports
 	@.venv/bin/ruff format --check --quiet .
 	@.venv/bin/ruff check --quiet .
 	@.venv/bin/mypy
 	@.venv/bin/lint-imports --config pyproject.toml
-	@$(PYTHON) -m pytest -q tests/unit $(ARGS)
 
 format: ready ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix --quiet .
