@@ -12,7 +12,7 @@ from api import show
 from api.ask import ApiClient, url_of
 from api.serve import serve as serve_api
 from processors import logs
-from schemas.errors import FreshetError
+from processors.terminal import run_command
 from schemas.settings import Settings
 
 app = typer.Typer(
@@ -91,14 +91,5 @@ def evidence(
     Console(no_color=no_color, highlight=False).print(show.evidence(detail))
 
 
-def main() -> None:
-    """The entry point: an expected failure is one line and exit code 1."""
-    try:
-        app()
-    except FreshetError as error:
-        notes.print(str(error), markup=False, style="red", soft_wrap=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

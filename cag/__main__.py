@@ -14,7 +14,8 @@ from cag.registry import ValueDecoder, ValueEncoder, address, registry_client
 from cag.runbooks import normalise_path
 from cag.store import RunbookStore, redis_address
 from cag.topic import describe, read_to_end
-from schemas.errors import FreshetError, InvalidRecord, StartupError
+from processors.terminal import run_command
+from schemas.errors import InvalidRecord, StartupError
 from schemas.settings import Settings
 
 FAILED, SKIPPED = 1, 3
@@ -145,13 +146,5 @@ def _report(folder: Folder, plan: Plan, topic: str, *, dry_run: bool, as_json: b
     )
 
 
-def main() -> None:
-    try:
-        app()
-    except FreshetError as error:
-        notes.print(str(error), markup=False, style="red", soft_wrap=True)
-        raise SystemExit(FAILED) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app, FAILED)

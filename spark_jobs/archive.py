@@ -11,7 +11,7 @@ from pyspark.sql import functions as f
 from rich.console import Console
 
 from processors.logs import without_credentials
-from schemas.errors import FreshetError
+from processors.terminal import run_command
 from schemas.settings import Settings
 from spark_jobs import ranges
 from spark_jobs.folder import Folder
@@ -120,14 +120,5 @@ def pieces(wanted: Iterable[Range], done: Iterable[str]) -> Iterator[Range]:
             at = max(at, last)
 
 
-def main() -> None:
-    """The entry point: an expected failure is one line and exit code 1."""
-    try:
-        app()
-    except FreshetError as error:
-        notes.print(without_credentials(str(error)), markup=False, style="red", soft_wrap=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

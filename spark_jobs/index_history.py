@@ -10,9 +10,9 @@ from rich.console import Console
 
 from cag.known_letters import KnownLetters
 from processors.generation import generation, generation_parts, group_of, label_of
-from processors.logs import without_credentials
 from processors.sink import Sink, live_label
-from schemas.errors import FreshetError, StartupError
+from processors.terminal import run_command
+from schemas.errors import StartupError
 from schemas.settings import Settings
 from spark_jobs import archives, ranges
 from spark_jobs.folder import Folder
@@ -166,14 +166,5 @@ def _tell(report: Report, *, dry_run: bool, as_json: bool, label: str, separate:
         typer.echo(f"{report.patterns:,} patterns given a vector, {report.texts:,} texts embedded for them")
 
 
-def main() -> None:
-    """The entry point: an expected failure is one line and exit code 1."""
-    try:
-        app()
-    except FreshetError as error:
-        notes.print(without_credentials(str(error)), markup=False, style="red", soft_wrap=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

@@ -9,8 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from processors.logs import without_credentials
-from schemas.errors import FreshetError
+from processors.terminal import run_command
 from schemas.records import Format
 from schemas.settings import Settings
 from streams import purge_commands, topics, worker
@@ -201,14 +200,5 @@ def _duration(milliseconds: str) -> str:
     return f"{int(milliseconds) / 86_400_000:g} days"
 
 
-def main() -> None:
-    """The entry point: an expected failure is one line and exit code 1."""
-    try:
-        app()
-    except FreshetError as error:
-        notes.print(without_credentials(str(error)), markup=False, style="red", soft_wrap=True)
-        raise SystemExit(1) from None
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)
