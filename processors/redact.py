@@ -20,7 +20,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from processors.redact_keyed import IP_ADDRESSES, KEYED, NAMES
-from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, scattered, secret_group
+from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, scattered, secret_group, shuffled
 from schemas.settings import Redaction
 
 REDACTION_VERSION: Final = 2
@@ -39,7 +39,7 @@ _KEY_END: Final = Rule(
     name="private-key",
     literals=(),
     pattern=re.compile(r"\A\s*[A-Za-z0-9+/]{10,80}={0,2}\s*\Z"),
-    check=lambda match: scattered(match[0], 4 if re.search("[0-9+/=]", match[0]) else 2),
+    check=lambda match: shuffled(match[0]),
 )
 _ENCODED: Final = re.compile(rf"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{{{LONG_RUN},}}+={{0,2}}", re.ASCII)
 _STANDARD: Final = str.maketrans("-_", "+/")

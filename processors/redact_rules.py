@@ -46,6 +46,14 @@ def scattered(text: str, width: int = 3) -> bool:
     return not (text.islower() or text.isupper()) and width * len(_KINDS.findall(text)) >= len(text)
 
 
+def shuffled(text: str) -> bool:
+    """About as many large letters as small ones, changing often, as in base64: OutOfMemoryError has a quarter."""
+    text = text.strip()
+    letters = [char for char in text if char.isalpha()]
+    enough = 4 * len(_KINDS.findall(text)) >= len(text) if len(letters) < len(text) else len(_KINDS.findall(text)) >= 6
+    return enough and 0.3 < sum(map(str.isupper, letters)) / max(len(letters), 1) < 0.7
+
+
 def _no_word(match: re.Match[str]) -> bool:
     """A digit, or letters of both cases behind one another: what is left when a prefix is short."""
     return bool(re.search(r"[0-9]|[a-z][A-Z]", match[0]))

@@ -338,3 +338,18 @@ def _timed(hostile: str) -> float:
     start = time.process_time()
     REDACT(hostile)
     return time.process_time() - start
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["OutOfMemoryError", "ImagePullBackOff", "NodeNotReady", "FailedScheduling", "GCLockerInitiatedGC", "Ext4FsError",
+     "kubeAPIServerTLSBootstrap", "HTTPSConnectionURLParser", "CreateContainerConfigError", "0xdeadbeef12"],
+)  # fmt: skip
+def test_a_word_alone_is_no_end_of_a_key(word: str) -> None:
+    """A message or a reason may be one word."""
+    assert REDACT(word) == word
+
+
+@pytest.mark.parametrize("end", ["qifktUCwwITBZSPdbXPr", "epgsyVCssZKKKDLSNvkT", "Zx9Qw3Lm7Tb1Rk=="])
+def test_the_end_of_a_key_alone_is_seen(end: str) -> None:
+    assert REDACT(end) == "<redacted:private-key>"
