@@ -47,11 +47,15 @@ def scattered(text: str, width: int = 3) -> bool:
 
 
 def shuffled(text: str) -> bool:
-    """About as many large letters as small ones, changing often, as in base64: OutOfMemoryError has a quarter."""
+    """Base64 by its signs, or by about as many large letters as small ones: OutOfMemoryError has a quarter."""
     text = text.strip()
-    letters = [char for char in text if char.isalpha()]
-    enough = 4 * len(_KINDS.findall(text)) >= len(text) if len(letters) < len(text) else len(_KINDS.findall(text)) >= 6
-    return enough and 0.3 < sum(map(str.isupper, letters)) / max(len(letters), 1) < 0.7
+    if "=" in text or "+" in text:
+        return scattered(text, 4)
+    letters, kinds = [char for char in text if char.isalpha()], len(_KINDS.findall(text))
+    digits = len(text) - len(letters)
+    least = 0.2 if digits > 1 else 0.3
+    enough = 4 * kinds >= len(text) if digits else kinds >= 6
+    return enough and least < sum(map(str.isupper, letters)) / max(len(letters), 1) < 0.8
 
 
 def _no_word(match: re.Match[str]) -> bool:

@@ -350,6 +350,8 @@ def test_a_word_alone_is_no_end_of_a_key(word: str) -> None:
     assert REDACT(word) == word
 
 
-@pytest.mark.parametrize("end", ["qifktUCwwITBZSPdbXPr", "epgsyVCssZKKKDLSNvkT", "Zx9Qw3Lm7Tb1Rk=="])
+@pytest.mark.parametrize(
+    "end", ["qifktUCwwITBZSPdbXPr", "epgsyVCssZKKKDLSNvkT", "Zx9Qw3Lm7Tb1Rk==", "apNqgeC8jhASecd74xk="]
+)
 def test_the_end_of_a_key_alone_is_seen(end: str) -> None:
     assert REDACT(end) == "<redacted:private-key>"
