@@ -53,9 +53,9 @@ def shuffled(text: str) -> bool:
         return scattered(text, 4)
     letters, kinds = [char for char in text if char.isalpha()], len(_KINDS.findall(text))
     digits = len(text) - len(letters)
-    least = 0.2 if digits > 1 else 0.3
+    least, most = (0.2 if digits > 1 else 0.3), (0.9 if digits else 0.7)
     enough = 4 * kinds >= len(text) if digits else kinds >= 6
-    return enough and least < sum(map(str.isupper, letters)) / max(len(letters), 1) < 0.8
+    return enough and least < sum(map(str.isupper, letters)) / max(len(letters), 1) < most
 
 
 def _no_word(match: re.Match[str]) -> bool:

@@ -351,7 +351,14 @@ def test_a_word_alone_is_no_end_of_a_key(word: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "end", ["qifktUCwwITBZSPdbXPr", "epgsyVCssZKKKDLSNvkT", "Zx9Qw3Lm7Tb1Rk==", "apNqgeC8jhASecd74xk="]
+    "end",
+    [
+        "qifktUCwwITBZSPdbXPr",
+        "epgsyVCssZKKKDLSNvkT",
+        "Zx9Qw3Lm7Tb1Rk==",
+        "apNqgeC8jhASecd74xk=",
+        "EUuIBKHV/hYX96S9PNaKzRAR",
+    ],
 )
 def test_the_end_of_a_key_alone_is_seen(end: str) -> None:
     assert REDACT(end) == "<redacted:private-key>"
