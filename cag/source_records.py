@@ -15,7 +15,7 @@ from urllib.parse import unquote
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
-from cag.topic import headers_of
+from cag.topic import message_of
 from processors.decode import decode
 from processors.pipeline import place
 from processors.redact_records import RecordRedactor
@@ -194,7 +194,7 @@ def _poll(consumer: Consumer, at: Coordinates) -> Message:
             _refuse(error)
         if found.offset() != at.offset:
             raise RecordExpired("compaction has removed the record")
-        return _message(found, at)
+        return message_of(found, at.topic, at.topic_id)
     raise SinkUnavailable(AWAY)
 
 
@@ -202,20 +202,6 @@ def _refuse(error: KafkaError) -> NoReturn:
     if error.code() in (KafkaError._PARTITION_EOF, KafkaError._AUTO_OFFSET_RESET, KafkaError.OFFSET_OUT_OF_RANGE):
         raise RecordExpired("the record was removed while it was looked up")
     raise KafkaException(error)
-
-
-def _message(found: Any, at: Coordinates) -> Message:
-    _, timestamp_ms = found.timestamp()
-    return Message(
-        topic=at.topic,
-        topic_id=at.topic_id,
-        partition=at.partition,
-        offset=at.offset,
-        timestamp_ms=max(timestamp_ms, 0),
-        key=found.key(),
-        value=found.value(),
-        headers=headers_of(found),
-    )
 
 
 def _missing(at: Coordinates, status: Any, reason: str) -> SourceRecord:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import methodcaller
 from typing import Any, Final, cast
 
 from confluent_kafka import (
@@ -27,6 +28,9 @@ _DENIED: Final = (
     KafkaError.SASL_AUTHENTICATION_FAILED,
     KafkaError._AUTHENTICATION,
 )
+# The client returns a broken list *and* sets an error where a name is not UTF-8. CPython notices when it is called from
+# C, as here; its own fast path for `record.headers()` would go on, and fail or crash somewhere later.
+_read_headers: Final = methodcaller("headers")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,7 +87,7 @@ def read_to_end(kafka: Kafka, topic: Topic, *, idle_s: float = 15.0) -> Iterator
             for record in batch:
                 error = record.error()
                 if error is None:
-                    yield _message(record, topic)
+                    yield message_of(record, topic.name, topic.topic_id)
                 elif error.code() == KafkaError._PARTITION_EOF:
                     end = End(partition=cast(int, record.partition()), offset=cast(int, record.offset()))
                     if end.partition in left:
@@ -106,24 +110,25 @@ def _some(consumer: Consumer, idle_s: float) -> list[KafkaMessage]:
     return [] if first is None else [first]
 
 
-def _message(record: KafkaMessage, topic: Topic) -> Message:
+def message_of(record: KafkaMessage, topic: str, topic_id: str) -> Message:
+    """The record as librdkafka consumed it. No timestamp becomes 0."""
     kind, timestamp_ms = record.timestamp()
     return Message(
-        topic=topic.name,
-        topic_id=topic.topic_id,
+        topic=topic,
+        topic_id=topic_id,
         partition=cast(int, record.partition()),
         offset=cast(int, record.offset()),
-        timestamp_ms=0 if kind == TIMESTAMP_NOT_AVAILABLE else timestamp_ms,
+        timestamp_ms=0 if kind == TIMESTAMP_NOT_AVAILABLE else max(timestamp_ms, 0),
         key=record.key(),
         value=record.value(),
-        headers=headers_of(record),
+        headers=_headers(record),
     )
 
 
-def headers_of(record: KafkaMessage) -> tuple[tuple[str, bytes | None], ...]:
+def _headers(record: KafkaMessage) -> tuple[tuple[str, bytes | None], ...]:
     """None where a name is not UTF-8, which the client cannot hand over and anyone can send."""
     try:
-        return tuple(cast(list[tuple[str, bytes | None]], record.headers() or []))
+        return tuple(_read_headers(record) or ())
     except SystemError as error:
         if not isinstance(error.__cause__, UnicodeDecodeError):
             raise

@@ -12,10 +12,10 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
-from confluent_kafka import Message as KafkaMessage
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.datasource import DataSource, DataSourceReader, InputPartition
 
+from cag.topic import message_of
 from schemas.errors import SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
@@ -126,7 +126,7 @@ def messages(consumer: Consumer, ranges: Sequence[Range], *, idle_s: float = IDL
                 continue
             error, offset = each.error(), int(each.offset() or 0)
             if error is None and offset < wanted.end:
-                yield _message(each, wanted)
+                yield message_of(each, wanted.topic, wanted.topic_id)
             elif error is not None:
                 _refuse(error, wanted, offset)
             if offset >= wanted.end - (error is None):
@@ -150,20 +150,6 @@ def _refuse(error: KafkaError, wanted: Range, offset: int) -> None:
     if error.retriable():
         return
     raise SinkUnavailable(f"Kafka: {error.str()}") from KafkaException(error)
-
-
-def _message(found: KafkaMessage, wanted: Range) -> Message:
-    _, timestamp_ms = found.timestamp()
-    return Message(
-        topic=wanted.topic,
-        topic_id=wanted.topic_id,
-        partition=wanted.partition,
-        offset=int(found.offset() or 0),
-        timestamp_ms=max(timestamp_ms, 0),
-        key=found.key(),  # bytes: no deserialiser is set
-        value=found.value(),
-        headers=tuple(found.headers() or ()),  # type: ignore[arg-type]
-    )
 
 
 def batched(found: Iterator[Message]) -> Iterator[list[Message]]:

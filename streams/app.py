@@ -15,6 +15,7 @@ from schemas.settings import Kafka, Settings
 from streams import consumer
 from streams.exits import Exit, leave
 from streams.flusher import Flusher
+from streams.header_names import tolerate
 from streams.reject_share import DeadLetterLimit
 from streams.watchdog import Progress
 
@@ -110,6 +111,7 @@ def make_app(
         web_enabled=False,
     )
     app.flusher, app.progress, app.farewell = flusher, progress, farewell
+    tolerate()
     app.transport.Consumer = consumer.bound(listener)  # type: ignore[misc] # a class attribute, meant to be replaced
     for topic, step in steps.items():
         app.agent(app.topic(topic, schema=consumer.PassThrough()), name=f"take-{topic}", concurrency=1)(

@@ -4,21 +4,20 @@ Positions carry the plan as metadata, so that the same command goes on where it 
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 import orjson
 from confluent_kafka import (
-    TIMESTAMP_NOT_AVAILABLE,
     Consumer,
     KafkaError,
     KafkaException,
     TopicPartition,
 )
-from confluent_kafka import Message as KafkaMessage
 from confluent_kafka.admin import AdminClient
 
+from cag.topic import message_of
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Kafka, kafka_client_config
@@ -124,7 +123,7 @@ class Reader:
         for record in self._consumer.consume(most, wait_s):
             error, place = record.error(), Place(cast(str, record.topic()), cast(int, record.partition()))
             if error is None:
-                read.append(message_of(record, topic_ids[place.topic]))
+                read.append(message_of(record, place.topic, topic_ids[place.topic]))
             elif error.code() == KafkaError._PARTITION_EOF:
                 read.append((place, cast(int, record.offset())))
             elif error.code() in GONE:
@@ -162,21 +161,6 @@ def remove_group(kafka: Kafka, group: str) -> bool:
         if code != KafkaError.GROUP_ID_NOT_FOUND:
             raise SinkUnavailable(f"Kafka at {kafka.bootstrap_servers}: {error.args[0].str()}") from None
     return True
-
-
-def message_of(record: KafkaMessage, topic_id: str) -> Message:
-    """The record as librdkafka consumed it. No timestamp becomes 0."""
-    kind, timestamp_ms = record.timestamp()
-    return Message(
-        topic=cast(str, record.topic()),
-        topic_id=topic_id,
-        partition=cast(int, record.partition()),
-        offset=cast(int, record.offset()),
-        timestamp_ms=0 if kind == TIMESTAMP_NOT_AVAILABLE else max(timestamp_ms, 0),
-        key=record.key(),
-        value=record.value(),
-        headers=tuple(cast(Sequence[tuple[str, bytes | None]], record.headers() or ())),
-    )
 
 
 def _metadata(stretch: Stretch) -> str:

@@ -4,13 +4,14 @@ When a new version of Faust breaks one of these, repeat the kill runs before the
 """
 
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import faust
 import pytest
 from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.errors import NoOffsetForPartitionError, OffsetOutOfRangeError
 from faust.transport.consumer import Consumer as BaseConsumer
 from faust.transport.drivers.aiokafka import Consumer as KafkaConsumer
@@ -18,6 +19,8 @@ from faust.types import TP
 
 from streams.app import App
 from streams.consumer import BatchConsumer, PassThrough, bound
+from streams.header_names import tolerate
+from tests.odd_headers import OddName, builder
 
 HOOKED = (
     "_wait_next_records", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets", "_add_gap", "ack",
@@ -257,3 +260,33 @@ def test_pass_through_leaves_bytes_alone() -> None:
     message = SimpleNamespace(key=b"\xff", value=[1])
     schema = PassThrough()
     assert (schema.loads_key(None, message), schema.loads_value(None, message)) == (b"\xff", [1])
+
+
+def from_kafka(*batches: Sequence[Any], compression: int) -> Any:
+    """What aiokafka makes of batches whose records have one header each, from offset 11 on."""
+    data, base = b"", 10
+    for names in batches:
+        batch = builder(compression)
+        for nth, name in enumerate(names):
+            batch.append(nth, 1000 + nth, b"k", b"v", [(name, b"x")])
+        data += base.to_bytes(8, "big") + bytes(batch.build())[8:]
+        base += len(names)
+    records = fetcher.MemoryRecords(data)
+    return fetcher.PartitionRecords(TP("t", 0), records, None, 11, None, None, True, "read_uncommitted")
+
+
+@pytest.mark.parametrize("compression", [0, 1])
+def test_a_header_name_that_is_no_text_stops_aiokafka_but_not_us(
+    monkeypatch: pytest.MonkeyPatch, compression: int
+) -> None:
+    batches = [("a", "b"), ("c",), ("d", OddName(), "e"), (OddName(), "f")]
+    with pytest.raises(UnicodeDecodeError):
+        list(from_kafka(*batches, compression=compression))
+    for name in ("MemoryRecords", "PartitionRecords"):
+        monkeypatch.setattr(fetcher, name, getattr(fetcher, name))  # put back afterwards
+    tolerate()
+    found = from_kafka(*batches, compression=compression)
+    assert [(r.offset, "".join(name for name, _ in r.headers)) for r in found] == [
+        *((11, "b"), (12, "c"), (13, "d"), (14, ""), (15, "e"), (16, ""), (17, "f"))
+    ]
+    assert found.next_fetch_offset == 18

@@ -33,6 +33,7 @@ from schemas.records import Message
 from schemas.settings import Kafka, Settings
 from spark_jobs import archive, index_history, session
 from streams.topics import Broker
+from tests import odd_headers
 from tests.benchmarks.installed import installed
 from tests.unit.test_pipeline import notice
 
@@ -75,6 +76,7 @@ def stream(state: Path, endpoints: Endpoints) -> Iterator[Installation]:
     with installed(NAME, state, endpoints, partitions=2) as installation:
         installation.extra |= QUICK
         publish(messages(), endpoints.kafka, topics=installation.topics)
+        odd_headers.send(endpoints.kafka, installation.topics["logs"], b"odd", partition=1, timestamp_ms=NOW_MS)
         installation.start_worker()
         broker = Broker(Kafka(bootstrap_servers=endpoints.kafka))
         places = [(topic, p) for topic in installation.topics.values() for p in broker.partitions(topic)]
