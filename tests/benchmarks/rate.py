@@ -20,6 +20,7 @@ from deploy.installation import Installation
 from deploy.shop.delivery import publish
 from deploy.shop.telemetry import Message
 from tests.benchmarks import corpus
+from tests.benchmarks.bench import Bench, Summary
 from tests.benchmarks.machine import WorkerProcess
 from tests.benchmarks.reads import Reads
 
@@ -123,9 +124,21 @@ def show(every: Sequence[Figures], out: Console) -> None:
     out.print(table)
 
 
-def summary(every: Sequence[Figures]) -> dict[str, Any]:
+def run(bench: Bench) -> Summary:
+    bench.out.print(
+        f"rate: {bench.lines:,} lines of the shop, seed {corpus.SEED}, all numbers and ids random, "
+        f"{corpus.EVENT_RATE:,.0f} lines/s of event time, {bench.partitions} partitions, "
+        f"{'keyed by pod' if bench.keyed else 'no keys'}, one worker"
+    )
+    every = []
+    for form in (bench.form,) if bench.form else tuple(FORMS):
+        with bench.installed(f"rate-{form}") as installation:
+            every.append(measure(installation, form, count=bench.lines, keyed=bench.keyed))
+    show(every, bench.out)
     forms = [
         {**asdict(each), "lines_per_s": each.lines_per_s, "lines_per_cpu_s": each.lines_per_cpu_s} for each in every
     ]
     conserved = all(each.conserved for each in every)
-    return {"name": "rate", "ok": conserved, "guards": {"conserved": conserved}, "forms": forms}
+    headline = ", ".join(f"{each.lines_per_s:,} lines/s ({each.form})" for each in every)
+    guards = {"conserved": conserved}
+    return {"name": "rate", "ok": conserved, "headline": headline, "guards": guards, "forms": forms}

@@ -8,7 +8,7 @@ import sys
 import time
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -18,10 +18,12 @@ from deploy.shop.delivery import publish
 from deploy.shop.player import DEFAULT_RATE
 from schemas.errors import StartupError
 from tests.benchmarks import corpus
+from tests.benchmarks.bench import Bench, Summary
 from tests.benchmarks.freshness import POLL_S, Probe, at, playing, warm_up
 from tests.benchmarks.reads import Reads
 
 WORSE_BY_S: Final = 1.0  # at most, the median over the pairs
+PAIR_S: Final = 20.0  # each half of a pair
 PAIRS: Final = 5
 PER_SECOND: Final = 5.0  # marked lines
 BACKLOG: Final = 150_000  # lines to read again, one a message
@@ -141,10 +143,18 @@ def show(figures: Figures, out: Console) -> None:
     out.print(f"median difference {figures.worse_by_s:.2f} s, {figures.lost} lines lost")
 
 
-def summary(figures: Figures) -> dict[str, Any]:
+def run(bench: Bench) -> Summary:
+    bench.out.print(
+        f"replay: {PAIRS} pairs of {PAIR_S:g} s with and without a replay of {BACKLOG:,} lines, "
+        f"under the shop at {bench.per_second:g} lines/s, {bench.partitions} partitions"
+    )
+    with bench.installed("replay") as installation:
+        figures = measure(installation, seconds=PAIR_S, rate=bench.per_second)
+    show(figures, bench.out)
     return {
         "name": "replay",
         "ok": figures.ok,
+        "headline": f"freshness p99 {figures.worse_by_s:+.2f} s, goal {WORSE_BY_S:+g} s",
         "target_worse_by_s": WORSE_BY_S,
         "worse_by_s": figures.worse_by_s,
         **asdict(figures),

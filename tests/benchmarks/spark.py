@@ -13,7 +13,7 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from statistics import median
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 import pytest
@@ -33,10 +33,12 @@ from spark_jobs.history import History
 from spark_jobs.kafka_source import Range, client_options, messages, read_kafka
 from spark_jobs.partials import folds, parts_of
 from spark_jobs.session import map_arrow, start
-from tests.benchmarks import rate
+from tests.benchmarks import corpus, rate
+from tests.benchmarks.bench import Bench, Summary
 from tests.benchmarks.machine import PROC
 
 CORES: Final = 2
+LEAST_LINES: Final = 300_000  # a few seconds of two cores
 GOAL: Final = 1.5  # times one worker
 PASSES: Final = 3  # of each side, in turn
 
@@ -190,10 +192,18 @@ def _rates(lines: int, one_s: float, other_s: float) -> tuple[str, str, str]:
     return f"{lines / one_s:,.0f}", f"{lines / other_s:,.0f}", f"{one_s / other_s:.2f}"
 
 
-def summary(figures: Figures) -> dict[str, Any]:
+def run(bench: Bench) -> Summary:
+    count = max(bench.lines, LEAST_LINES)
+    bench.out.print(
+        f"spark: {count:,} lines of the shop, 100 a message, seed {corpus.SEED}, {bench.partitions} partitions"
+    )
+    with bench.installed("spark") as installation:
+        figures = measure(installation, count=count, out=bench.out)
+    show(figures, bench.out)
     return {
         "name": "spark",
         "ok": figures.complete and figures.ratio >= GOAL,
+        "headline": f"{figures.ratio:.2f} times one worker, goal {GOAL:g}",
         "ratio": round(figures.ratio, 2),
         "goal": GOAL,
         # What the processor time of both would give with nothing else on the cores.
