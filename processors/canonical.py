@@ -1,0 +1,31 @@
+"""The canonical form of a line: the same text with every digit and every hexadecimal id made alike.
+
+Lines that differ only in numbers and ids have one canonical form of the same length, so what is told from it is worked
+out once and remembered by it: where the message begins, how severe it is, its template, that it holds no secret, and
+where its identifiers stand. It is a pure function of the line, as is everything told from it; the memories are
+invisible.
+
+- Each digit becomes 0.
+- In a run of four or more of [0-9a-f] with digits and letters, no letter, digit or underscore beside it, the
+  characters become `a0a0...`: still a run of hexadecimal digits of that length, for every pattern that looks for one.
+"""
+
+import re
+from typing import Final
+
+MOST_CHARS: Final = 1_024  # longer ones are not worth remembering
+_ZEROS: Final = str.maketrans("123456789", "000000000")
+# On digits that are 0 already.
+_HEX_RUN: Final = re.compile(r"(?<!\w)(?=0*[a-f]++[0a-f]*)(?=[a-f]*0)[0a-f]{4,}+(?!\w)", re.ASCII)
+_ALTERNATING: Final = "a0" * (MOST_CHARS // 2 + 1)
+
+
+def canonical(text: str) -> str:
+    """Of the same length; for ASCII text, others only lose the difference of their ASCII digits and ids."""
+    zeroed = text.translate(_ZEROS)
+    return _HEX_RUN.sub(_alternating, zeroed) if "0" in zeroed else zeroed
+
+
+def _alternating(run: re.Match[str]) -> str:
+    start, end = run.span()
+    return _ALTERNATING[: end - start]
