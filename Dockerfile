@@ -6,8 +6,11 @@ FROM python:3.11-slim-bookworm AS build
 COPY --from=ghcr.io/astral-sh/uv:0.13.9 /uv /usr/local/bin/uv
 ENV UV_COMPILE_BYTECODE=1 UV_LINK_MODE=copy UV_PYTHON_DOWNLOADS=never
 WORKDIR /app
-# Only the lock file decides this layer: a change of our code does not fetch the packages again.
+# The kernel is compiled here; the image that runs has no compiler.
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+# Only the lock file and the kernel decide this layer: a change of our code does not fetch the packages again.
 COPY pyproject.toml uv.lock ./
+COPY processors/kernel processors/kernel
 RUN --mount=type=cache,target=/root/.cache/uv uv sync --frozen --no-dev
 
 FROM python:3.11-slim-bookworm

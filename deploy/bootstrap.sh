@@ -13,6 +13,7 @@ esac
 cd "$(dirname "$0")/.."
 cache=${FRESHET_CACHE:-$HOME/.cache/freshet}
 uv_version=0.13.9
+stamp=.venv/freshet-lock.sha256
 
 say() { printf 'bootstrap: %s\n' "$*"; }
 fail() {
@@ -29,12 +30,25 @@ find_uv() {
     fi
 }
 
+# What decides .venv: the lock file, and the kernel that is compiled into it.
+wanted() { cat uv.lock pyproject.toml processors/kernel/pyproject.toml processors/kernel/*.c | sha256sum; }
+current() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted)" ]; }
+
+# The kernel needs the headers of the Python that uv will use: Debian has them apart, those that uv brings have theirs.
+has_headers() {
+    python=python3
+    [ -z "$(find_uv)" ] || python=$("$(find_uv)" python find 2>/dev/null) || return 0
+    "$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null
+}
+
 missing_packages() {
     has mvn || echo maven
     has redis-server || echo redis-server
-    for tool in make git curl python3; do
+    for tool in make git curl python3 gcc; do
         has "$tool" || echo "$tool"
     done
+    [ -e /usr/include/stdio.h ] || echo libc6-dev
+    current || has_headers || echo python3-dev
     # Only needed to get uv, which then brings what else is needed.
     [ -n "$(find_uv)" ] || { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; } || echo python3-venv
 }
@@ -90,15 +104,13 @@ install_uv() {
 }
 
 build_environment() {
-    wanted=$(cat uv.lock pyproject.toml | sha256sum)
-    stamp=.venv/freshet-lock.sha256
-    [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return 0
+    current && return 0
     uv=$(find_uv)
     [ -n "$uv" ] || install_uv
     say "building .venv from uv.lock with $(find_uv) (about 6 GB; minutes on a slow line)"
     UV_HTTP_TIMEOUT=${UV_HTTP_TIMEOUT:-180} "$(find_uv)" sync --frozen --no-progress --quiet ||
         fail "uv could not build .venv (its message is above); without a network it needs a filled uv cache"
-    printf '%s\n' "$wanted" >"$stamp"
+    wanted >"$stamp"
 }
 
 missing=$(missing_packages)

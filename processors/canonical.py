@@ -11,21 +11,31 @@ invisible.
 """
 
 import re
+from collections.abc import Callable
 from typing import Final
 
 MOST_CHARS: Final = 1_024  # longer ones are not worth remembering
-_ZEROS: Final = str.maketrans("123456789", "000000000")
+_ZEROS: Final = bytes.maketrans(b"123456789", b"000000000")
 # On digits that are 0 already.
 _HEX_RUN: Final = re.compile(r"(?<!\w)(?=0*[a-f]++[0a-f]*)(?=[a-f]*0)[0a-f]{4,}+(?!\w)", re.ASCII)
-_ALTERNATING: Final = "a0" * (MOST_CHARS // 2 + 1)
 
 
-def canonical(text: str) -> str:
+def canonical_pure(text: str) -> str:
     """Of the same length; for ASCII text, others only lose the difference of their ASCII digits and ids."""
-    zeroed = text.translate(_ZEROS)
+    # Six times as fast as str.translate; a lone surrogate stays what it is.
+    zeroed = text.encode("utf-8", "surrogatepass").translate(_ZEROS).decode("utf-8", "surrogatepass")
     return _HEX_RUN.sub(_alternating, zeroed) if "0" in zeroed else zeroed
 
 
 def _alternating(run: re.Match[str]) -> str:
-    start, end = run.span()
-    return _ALTERNATING[: end - start]
+    length = run.end() - run.start()
+    return ("a0" * length)[:length]
+
+
+canonical: Callable[[str], str]
+try:
+    import freshet_kernel
+except ImportError:  # not compiled: an executor of Spark that was sent our folders alone
+    canonical = canonical_pure
+else:
+    canonical = freshet_kernel.canonical(canonical_pure)

@@ -1,0 +1,3 @@
+from collections.abc import Callable
+
+def canonical(other: Callable[[str], str], /) -> Callable[[str], str]: ...
