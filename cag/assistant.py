@@ -277,7 +277,7 @@ class Assistant:
         if entries:
             texts = [entry.section.plain[:1_500] for entry in entries]
             vectors = await asyncio.to_thread(self._embedder.embed, texts)
-            library.vectors = {**library.vectors, **{e.id: v for e, v in zip(entries, vectors, strict=True)}}
+            library.meanings = library.meanings.joined({e.id: v for e, v in zip(entries, vectors, strict=True)})
         return bool(entries)
 
 

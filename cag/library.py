@@ -3,18 +3,20 @@
 import math
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from heapq import nsmallest
 from itertools import islice
-from operator import mul
 from typing import Final
 
+from cag.meanings import Meanings
 from schemas.context import Evidence, Plan, Scope
 from schemas.runbooks import Corpus, Runbook, Section, section_id
 
 # Okapi BM25 with the usual constants: Robertson and Zaragoza, The Probabilistic Relevance Framework, 2009.
 K1, B = 1.2, 0.75
+RANKED: Final = 50  # sections by words, and as many by meaning, that are fused
 RANK_CONSTANT: Final = 60  # of reciprocal rank fusion: Cormack, Clarke and Buettcher, SIGIR 2009
 SECTION_CHARS: Final = 1_800
 URLS_REMEMBERED: Final = 1_000
@@ -56,11 +58,12 @@ Postings = dict[str, list[tuple[Entry, int]]]  # word -> how often in which entr
 
 @dataclass(slots=True)
 class Library:
-    """One corpus, ready to be searched. `vectors` follow when the embedder is ready; words work at once."""
+    """One corpus, ready to be searched. `meanings` follow when the embedder is ready; words work at once."""
 
     corpus: Corpus
     entries: list[Entry] = field(default_factory=list)
-    vectors: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    meanings: Meanings = field(default_factory=Meanings)
+    _by_id: dict[str, Entry] = field(default_factory=dict)
     _postings: Postings = field(default_factory=dict)
     _sections: dict[str, list[Entry]] = field(default_factory=dict)  # by path
     _by_alert: Mapping[str, Sequence[str]] = field(default_factory=dict)  # evidence ids, runbooks about it first
@@ -85,7 +88,8 @@ class Library:
             made.entries += sections
         gone = {entry.id: entry for path in known for entry in before._sections.get(path, [])}
         made._index(gone, added)
-        made.vectors = {identity: vector for identity, vector in before.vectors.items() if identity not in gone}
+        made._by_id = {entry.id: entry for entry in made.entries}
+        made.meanings = before.meanings.without(gone)
         made._mean_length = sum(e.length for e in made.entries) / max(len(made.entries), 1) or 1.0
         return made
 
@@ -101,7 +105,7 @@ class Library:
 
     def without_vector(self, limit: int) -> list[Entry]:
         """Entries that are found by words only so far."""
-        return list(islice((entry for entry in self.entries if entry.id not in self.vectors), limit))
+        return list(islice((entry for entry in self.entries if entry.id not in self.meanings), limit))
 
     def headings(self) -> list[str]:
         """All titles in a fixed order: part of the stable prefix of every prompt."""
@@ -116,9 +120,9 @@ class Library:
         limit: int,
     ) -> list[Evidence]:
         """Sections for a plan and for the evidence that was found: those of its alerts first."""
-        mine = {entry.id: entry for entry in self.entries if visible(entry.runbook, scope)}
+        hidden = self._hidden(scope)
         query = " ".join([plan.search_text, *(e.text for e in telling[:4])])
-        seen = self._similar(query, vector, mine)
+        seen = self._similar(query, vector, hidden)
         for sections, weight in self._named(plan, telling, scope):
             # Several alerts fire in one incident: the one whose runbook is most like the evidence comes first.
             alike = max(seen.get(e.id, 0.0) for e in sections)
@@ -126,11 +130,16 @@ class Library:
             for place, entry in enumerate(helpful[:2] or sections[:1]):
                 seen[entry.id] = max(seen.get(entry.id, 0.0), weight + alike - 0.01 * place)
         best = sorted(seen, key=lambda identity: (-seen[identity], identity))[:limit]
-        return [_evidence(mine[identity], seen[identity]) for identity in best]
+        return [_evidence(self._by_id[identity], seen[identity]) for identity in best]
 
     def get(self, identity: str, scope: Scope) -> Evidence | None:
-        found = next((e for e in self.entries if e.id == identity), None)
+        found = self._by_id.get(identity)
         return _evidence(found, 1.0) if found and visible(found.runbook, scope) else None
+
+    def _hidden(self, scope: Scope) -> set[str]:
+        """Ids of the sections that this scope may not see: few, most runbooks are for all."""
+        closed = (runbook for runbook in self.corpus.runbooks if not visible(runbook, scope))
+        return {entry.id for runbook in closed for entry in self._sections[runbook.path]}
 
     def _named(self, plan: Plan, telling: Sequence[Evidence], scope: Scope) -> list[tuple[list[Entry], float]]:
         """Sections that an alert names, by the address of a runbook or by its own name; best evidence first."""
@@ -158,13 +167,12 @@ class Library:
             self._at_url[url] = self.corpus.at_url(url)
         return self._at_url[url]
 
-    def _similar(self, query: str, vector: Sequence[float] | None, mine: Mapping[str, Entry]) -> dict[str, float]:
+    def _similar(self, query: str, vector: Sequence[float] | None, hidden: Collection[str]) -> dict[str, float]:
         """Reciprocal rank fusion of BM25 and cosine, scaled so that first in both is 0.8."""
         by_words = self._bm25(words(query))
-        rankings = [sorted((i for i in by_words if i in mine), key=lambda i: (-by_words[i], i))[:50]]
-        if vector is not None and self.vectors:
-            close = {i: _dot(self.vectors[i], vector) for i in mine if i in self.vectors}
-            rankings.append(sorted(close, key=lambda i: (-close[i], i))[:50])
+        rankings = [nsmallest(RANKED, (i for i in by_words if i not in hidden), key=lambda i: (-by_words[i], i))]
+        if vector is not None:
+            rankings.append(self.meanings.closest(vector, hidden, RANKED))
         fused: dict[str, float] = {}
         for ranking in rankings:
             for rank, identity in enumerate(ranking):
@@ -199,10 +207,6 @@ def _read(runbook: Runbook, postings: Postings) -> list[Entry]:
 def visible(runbook: Runbook, scope: Scope) -> bool:
     """Runbooks are for all, unless their front matter restricts them to namespaces."""
     return not runbook.namespaces or not scope.namespaces or bool(set(runbook.namespaces) & set(scope.namespaces))
-
-
-def _dot(one: Sequence[float], two: Sequence[float]) -> float:
-    return float(sum(map(mul, one, two)))
 
 
 def _evidence(entry: Entry, score: float) -> Evidence:

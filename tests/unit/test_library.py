@@ -127,7 +127,8 @@ def test_headings_are_in_the_order_of_paths() -> None:
 
 def test_meaning_is_fused_with_words_when_there_are_vectors() -> None:
     shelf = library(disk=DISK, latency=LATENCY)
-    shelf.vectors = {e.id: [1.0, 0.0] if e.runbook.path == "latency.md" else [0.0, 1.0] for e in shelf.entries}
+    told = {e.id: [1.0, 0.0] if e.runbook.path == "latency.md" else [0.0, 1.0] for e in shelf.entries}
+    shelf.meanings = shelf.meanings.joined(told)
     assert titles(find(shelf, asked("zebra"), vector=[1.0, 0.0]))[0] == "Slow checkout: Diagnosis"
     assert find(shelf, asked("checkout latency"), vector=[1.0, 0.0])[0].score == 0.8  # first in both
     assert find(shelf, asked("zebra"), vector=None) == []
@@ -183,7 +184,7 @@ def test_ten_thousand_sections_are_searched_in_time() -> None:
 )
 def test_a_library_made_from_the_one_before_is_like_a_fresh_one(texts: dict[str, str]) -> None:
     before = library(a=CRASH, b=DISK)
-    before.vectors = {entry.id: [1.0] for entry in before.entries}
+    before.meanings = before.meanings.joined({entry.id: [1.0] for entry in before.entries})
     postings = {word: list(holding) for word, holding in before._postings.items()}
     known = {runbook.path: runbook for runbook in before.corpus.runbooks}
     fresh = library(**texts)
@@ -194,6 +195,6 @@ def test_a_library_made_from_the_one_before_is_like_a_fresh_one(texts: dict[str,
         w: sorted(h, key=lambda pair: pair[0].id) for w, h in fresh._postings.items()
     }
     assert (made._by_alert, made._mean_length) == (fresh._by_alert, fresh._mean_length)
-    assert set(made.vectors) == {e.id for e in made.entries if e.runbook is known.get(e.runbook.path)}
-    assert [e.id for e in made.without_vector(99)] == [e.id for e in made.entries if e.id not in made.vectors]
+    assert set(made.meanings.places) == {e.id for e in made.entries if e.runbook is known.get(e.runbook.path)}
+    assert [e.id for e in made.without_vector(99)] == [e.id for e in made.entries if e.id not in made.meanings]
     assert before._postings == postings
