@@ -10,7 +10,7 @@ from processors.embed import Embedder, make_embedder
 from processors.fold import Fold, PartitionProgress, SourceKey
 from processors.generation import generation, generation_parts, label_of
 from processors.index import ItemOutcome, OpenSearchIndex, Write, connect
-from processors.vectors import Vectorizer
+from processors.vectors import Embedded, Vectorizer
 from processors.writer import BULK_DOCUMENTS, Rejection, Writer
 from schemas.dead_letters import DeadLetter
 from schemas.documents import Names, Target, digest, slice_at
@@ -62,10 +62,16 @@ class Sink:
         """`own`, `changed`: see `Writer`."""
         self._index, self._parts, self._url, self._live = index, dict(parts), settings.opensearch.address, live
         limits = settings.worker
+        self._vectorizer = vectorizer = Vectorizer(index, embedder, limits.new_patterns_per_minute)
+
+        def note(write: Write) -> None:
+            changed(write)
+            if write.target.kind == "patterns":
+                vectorizer.offer(write.target, write.fixed)
+
         self._writer = Writer(
-            index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=changed
+            index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=note
         )
-        self._vectorizer = Vectorizer(index, embedder)
         self._lock, self._publishing = Lock(), Lock()
         self._sources: dict[SourceKey, int] = {}
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
@@ -113,7 +119,6 @@ class Sink:
         with self._lock:
             self._note(fold.sources, fold.partitions)
             self._touched.update(self._index.names.index(target) for target in (*fold.changes, *fold.patterns))
-        self._vectorizer.offer(fold.patterns)
         return dead_letters(rejections, fold)
 
     def forget(self) -> None:
@@ -123,7 +128,11 @@ class Sink:
     def housekeeping(self) -> None:
         """Publish, then give new patterns their vectors. Blocks. Raises SinkUnavailable."""
         self.publish()
-        self._vectorizer.run()
+        self.embed()
+
+    def embed(self) -> Embedded:
+        """Give patterns their vectors for a while. Blocks. Raises SinkUnavailable and SinkMisconfigured."""
+        return self._vectorizer.run()
 
     def publish(self) -> None:
         """Refresh what was written, then publish watermarks: what one names can be found. Raises SinkUnavailable."""

@@ -222,6 +222,11 @@ class Worker(_Section):
     flush_records: Positive = Field(50_000, description="a flush starts at this many records even before its time")
     bulk_bytes: Positive = Field(5_000_000, description="largest body of one bulk request")
     cached_slices: Positive = Field(200_000, description="slices remembered between flushes; bounds memory")
+    new_patterns_per_minute: Positive = Field(
+        300,
+        description="of one workload are embedded at once; beyond it, in a burst of lines that are all different, they "
+        "are found by their words and embedded when the model has time. A whole system has some 250 templates (Loghub)",
+    )
     max_body_chars: Positive = Field(32_768, le=1_000_000, description="a longer log body is cut, marked and counted")
     metrics_port: int = Field(0, description="Prometheus port of the worker; 0: none")
     session_timeout_s: Seconds = 10.0

@@ -102,6 +102,24 @@ HOUSEKEEPING_FAILURES: Final = Metric(
     kind="counter",
     help="Times that work off the acknowledgement path (vectors, watermarks) was put off because a service was away.",
 )
+PATTERNS_EMBEDDED: Final = Metric(
+    name="freshet_worker_patterns_embedded",
+    kind="counter",
+    help="Patterns given their vector: new ones within the budget, or late ones (put off, or missed by a crash).",
+    labels=("when",),
+)
+PATTERNS_DEFERRED: Final = Metric(
+    name="freshet_worker_patterns_deferred",
+    kind="counter",
+    help="New patterns that are found by their words and embedded later: the workload's budget of the minute is spent, "
+    "or too many wait in total.",
+    labels=("reason",),
+)
+PATTERNS_WITHOUT_VECTOR: Final = Metric(
+    name="freshet_worker_patterns_without_vector",
+    kind="gauge",
+    help="Patterns of the whole index that are not embedded yet, as this worker last saw it.",
+)
 
 WORKER_METRICS: Final = (
     WORKER_MESSAGES,
@@ -116,6 +134,9 @@ WORKER_METRICS: Final = (
     LAG,
     GAPS,
     HOUSEKEEPING_FAILURES,
+    PATTERNS_EMBEDDED,
+    PATTERNS_DEFERRED,
+    PATTERNS_WITHOUT_VECTOR,
 )
 
 API_REQUESTS: Final = Metric(

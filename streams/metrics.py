@@ -6,6 +6,7 @@ from typing import Final
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from processors.fold import Fold
+from processors.vectors import Embedded
 from schemas import telemetry
 from schemas.dead_letters import DeadLetter
 from schemas.records import Signal
@@ -44,6 +45,9 @@ class WorkerMetrics:
         self._paused = gauge(telemetry.PAUSED, registry)
         self._gaps = counter(telemetry.GAPS, registry)
         self._put_off = counter(telemetry.HOUSEKEEPING_FAILURES, registry)
+        self._embedded = counter(telemetry.PATTERNS_EMBEDDED, registry)
+        self._deferred = counter(telemetry.PATTERNS_DEFERRED, registry)
+        self._without_vector = gauge(telemetry.PATTERNS_WITHOUT_VECTOR, registry)
         self._lagging: set[tuple[str, int]] = set()
 
     def watch(self, pending: Callable[[], int], paused: Mapping[str, Callable[[], bool]]) -> None:
@@ -71,6 +75,14 @@ class WorkerMetrics:
 
     def gap(self, topic: str, reason: str) -> None:
         self._gaps.labels(topic, reason).inc()
+
+    def embedded(self, progress: Embedded) -> None:
+        self._embedded.labels("new").inc(progress.new)
+        self._embedded.labels("late").inc(progress.late)
+        for why, patterns in progress.deferred.items():
+            self._deferred.labels(why).inc(patterns)
+        if progress.without is not None:
+            self._without_vector.set(progress.without)
 
     def put_off(self) -> None:
         self._put_off.inc()

@@ -40,6 +40,7 @@ from streams.watchdog import Progress, Watchdog, rounds
 log = structlog.get_logger()
 
 CHECKED_EVERY_S: Final = 5.0
+EMBEDDED_EVERY_S: Final = 0.5  # of rest for the pipeline after as long a turn of the model
 AGAIN_S: Final = 1.0  # before a service that is away is asked again
 MISPLACED_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
@@ -201,6 +202,10 @@ class Worker:
         if live and self.sink.label not in live:
             leave(Exit.SUPERSEDED, "another generation is live", ours=self.sink.label, live=sorted(live))
 
+    def embed(self) -> None:
+        """Beside `publish`: a watermark must not wait for the model."""
+        self.metrics.embedded(self.sink.embed())
+
     def farewell(self) -> None:
         """All that was taken is acknowledged: say how far it reaches."""
         try:
@@ -256,7 +261,8 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
         rounds("runbooks", 1.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
-    rounds("housekeeping", 1.0, worker.sink.housekeeping, worker.metrics.put_off)
+    rounds("housekeeping", 1.0, worker.sink.publish, worker.metrics.put_off)
+    rounds("vectors", EMBEDDED_EVERY_S, worker.embed, worker.metrics.put_off)
     rounds("topics", CHECKED_EVERY_S, worker.check_topics, worker.metrics.put_off)
     rounds("generation", CHECKED_EVERY_S, worker.check_generation, worker.metrics.put_off)
     watchdog = Watchdog(worker.progress, lambda: worker.paused, time.monotonic)

@@ -9,7 +9,7 @@ import pytest
 
 from deploy.local.services import Endpoints
 from processors.fold import Slice
-from processors.index import FakeIndex, Index, OpenSearchIndex, Write, connect
+from processors.index import PAGE_PATTERNS, PAGE_WORKLOADS, FakeIndex, Index, OpenSearchIndex, Write, connect
 from processors.merge import join
 from schemas.documents import Names, Target
 from schemas.settings import OpenSearch
@@ -22,6 +22,8 @@ class Subject(Protocol):
 
     def read(self, target: Target) -> dict[str, Any]: ...
 
+    def refresh(self) -> None: ...
+
 
 class Fake:
     def __init__(self) -> None:
@@ -29,6 +31,9 @@ class Fake:
 
     def read(self, target: Target) -> dict[str, Any]:
         return self.index.documents[target]
+
+    def refresh(self) -> None:
+        pass
 
 
 class Real:
@@ -39,6 +44,9 @@ class Real:
 
     def read(self, target: Target) -> dict[str, Any]:
         return self.index.request("GET", f"/{self.index.names.index(target)}/_doc/{target.id}")["_source"]
+
+    def refresh(self) -> None:
+        self.index.request("POST", f"/{self.index.names.prefix}-*/_refresh")
 
     def remove(self) -> None:
         prefix = self.index.names.prefix
@@ -145,3 +153,45 @@ def test_slices_are_read_back_before_a_refresh(subject: Subject) -> None:
     subject.index.bulk([Write(target=target, fixed={"pattern_id": "p"}, delta=OCCURRENCE_DELTAS[2])])
     found = subject.index.slices([missing, target])
     assert found == {target: {"id/0/0": Slice(20, 4), "id/1/0": Slice(7, 1), "id/0/1": Slice(1048580, 3)}}
+
+
+def patterns(workload: str, count: int) -> list[Write]:
+    """The day of each by its number: a page holds several days."""
+    fields = {"cluster": "c", "namespace": "shop", "workload": workload}
+    return [
+        Write(
+            target=Target("patterns", f"2026.11.{20 + n % 2}", f"{workload[:9]}-{n}"),
+            fixed={**fields, "template": f"said {n}"},
+            delta=None,
+        )
+        for n in range(count)
+    ]
+
+
+def test_every_workload_that_misses_vectors_is_on_some_page(subject: Subject) -> None:
+    assert subject.index.without_vector().total == 0
+    nameless = "w" * 600  # too long for a keyword: no name to go by
+    writes = [*patterns("burst", PAGE_PATTERNS + 50), *patterns(nameless, 1)]
+    writes += [each for n in range(2 * PAGE_WORKLOADS) for each in patterns(f"quiet{n:02}", 2)]
+    subject.index.ensure_days([write.target for write in writes])
+    subject.index.bulk(writes)
+    rounds = 0
+    while True:
+        subject.refresh()
+        found: dict[Target, str] = {}
+        page = None
+        while True:
+            seen = subject.index.without_vector(page)
+            assert all(len(texts) <= PAGE_PATTERNS for texts in seen.texts.values())
+            found |= {target: text for texts in seen.texts.values() for target, text in texts.items()}
+            if (page := seen.following) is None:
+                break
+        if not rounds:
+            assert seen.total == len(writes)
+            assert found.keys() >= {write.target for write in writes if write.fixed["workload"] != "burst"}
+        if not found:
+            break
+        subject.index.set_vectors({target: [1.0, 0.0, 0.0, 0.0] for target in found})
+        rounds += 1
+    assert rounds == 2  # the burst takes two
+    assert all("vector" in subject.read(write.target) for write in writes)

@@ -139,4 +139,4 @@ def _wait_for_vector(installation: Installation) -> None:
     settings = Settings(opensearch=search)
     (label,) = labels(settings)
     index = open_index(settings, label)
-    installation.wait(lambda: not index.without_vector(1), "the new vector", "worker-1", PATIENCE_S)
+    installation.wait(lambda: not index.without_vector().total, "the new vector", "worker-1", PATIENCE_S)

@@ -40,9 +40,6 @@ class Index(FakeIndex):
     def live(self, alias: str) -> dict[str, Any]:
         return {d["generation"]: d["parts"] for t, d in self.documents.items() if t.kind == "meta"}
 
-    def without_vector(self, size: int) -> dict[Target, str]:
-        return {}
-
     def marks(self) -> dict[str, Any]:
         found = [d for t, d in self.documents.items() if t.kind == "watermarks"]
         return {mark["level"]: (mark["newest_ms"], mark.get("offset")) for mark in found}
