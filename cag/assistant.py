@@ -13,7 +13,7 @@ from cag import queries
 from cag.assemble import Prompt, assemble
 from cag.detail import EvidenceReader
 from cag.extract import extractive_answer
-from cag.freshness import freshness
+from cag.freshness import TextOnly, freshness
 from cag.lag import LagReader
 from cag.library import Library
 from cag.model import ModelClient, ModelUnavailable, OpenAIModel
@@ -26,7 +26,7 @@ from cag.verify import Verifier
 from processors.embed import Embedder, make_embedder
 from processors.generation import names_for
 from schemas.answer import AnswerPart, Delta, Done, FinishReason, Source, Status, Usage
-from schemas.context import Context, Evidence, EvidenceDetail, Freshness, Plan, Scope, Turn
+from schemas.context import Context, Evidence, EvidenceDetail, Freshness, Plan, Scope, Span, Turn
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
 from schemas.runbooks import Corpus
@@ -229,16 +229,25 @@ class Assistant:
 
     async def _freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
         marks: list[dict[str, Any]] = []
-        said = list(trouble)
+        said, text_only = list(trouble), None
         try:
-            found = await self._reader.search(self._names.alias("watermarks"), queries.watermarks(scope))
+            span = made.span if made else Span(start=now - timedelta(days=1), end=now)
+            searches = [
+                (self._names.alias("watermarks"), queries.watermarks(scope)),
+                (self._names.alias("patterns"), queries.text_only(scope, span, made.namespaces if made else ())),
+            ]
+            found, unembedded = await self._reader.together(searches)
+            text_only = TextOnly.of(unembedded)
             marks = [mark for hit in found["hits"]["hits"] if _may_know(mark := hit["_source"], scope)]
         except (SinkUnavailable, SinkMisconfigured):
             said.append("the watermarks could not be read")
         since = int(made.span.start.timestamp() * 1000) if made else int((now.timestamp() - 86_400) * 1000)
         ends = await asyncio.to_thread(self._lag.ends)
         letters = await asyncio.to_thread(self._lag.dead_letters_since, since)
-        return freshness(marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, trouble=said)
+        return freshness(
+            marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, text_only=text_only,
+            trouble=said,
+        )  # fmt: skip
 
     async def _keep_embedder(self) -> None:
         """Load the embedder, and again when a remote one was away: questions are embedded only while it is ready."""

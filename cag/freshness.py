@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from cag.evidence import moment
 from cag.inert import name
@@ -11,7 +11,22 @@ from schemas.context import Freshness, PartitionFreshness, Plan, SourceFreshness
 SILENT_AFTER: Final = timedelta(minutes=3)  # a source that spoke before and has said nothing for so long
 FORGOTTEN_AFTER: Final = timedelta(days=1)  # one that has been silent this long is taken for gone
 LAG_WORTH_SAYING: Final = 1_000  # records
+TEXT_ONLY_WORTH_SAYING: Final = 50  # patterns: any new one waits a second for its vector
 NAMED: Final = 5  # silent sources, or gaps, that are named before the rest is counted
+
+
+class TextOnly(NamedTuple):
+    """Patterns that are not embedded yet."""
+
+    patterns: int
+    workloads: Mapping[str, int]  # those with most of them
+
+    @classmethod
+    def of(cls, answer: Mapping[str, Any]) -> "TextOnly":
+        """What the index says to `queries.text_only`."""
+        workloads = answer.get("aggregations", {}).get("workloads", {}).get("buckets", [])
+        total = answer["hits"].get("total", {}).get("value", 0)
+        return cls(total, {bucket["key"]: bucket["doc_count"] for bucket in workloads})
 
 
 def freshness(
@@ -22,6 +37,7 @@ def freshness(
     plan: Plan | None = None,
     ends: Mapping[tuple[str, int], int] | None,
     dead_letters: int | None,
+    text_only: TextOnly | None = None,
     trouble: Sequence[str] = (),
 ) -> Freshness:
     """`steady`: topics whose sources speak all the time; events and alerts come when something happens.
@@ -44,6 +60,8 @@ def freshness(
         missing.append("every source has been silent for more than a day" if sources else never)
     if ends is None:
         missing.append("Kafka did not answer, so the lag is unknown")
+    if text_only and text_only.patterns >= TEXT_ONLY_WORTH_SAYING:
+        missing.append(_unembedded(text_only))
     if dead_letters:
         missing.append(f"{dead_letters} records of this time went to the dead letters and are not in the answer")
     return Freshness(
@@ -51,6 +69,7 @@ def freshness(
         newest=newest,
         sources=tuple(sources[:200]),
         partitions=tuple(sorted(partitions, key=lambda p: (p.topic, p.partition))),
+        text_only=text_only.patterns if text_only else 0,
         missing=tuple(missing),
         statement=_statement(newest, now, known, missing),
     )
@@ -109,6 +128,12 @@ def _behind(partitions: Sequence[PartitionFreshness]) -> list[str]:
         if partition.lag and partition.lag >= LAG_WORTH_SAYING:
             behind[partition.topic] = behind.get(partition.topic, 0) + partition.lag
     return [f"{lag:,} records of {topic} are not indexed yet" for topic, lag in sorted(behind.items())]
+
+
+def _unembedded(text_only: TextOnly) -> str:
+    said = f"{text_only.patterns:,} new log patterns are searchable by text only until they are embedded"
+    most = [f"{name(workload)} {patterns:,}" for workload, patterns in text_only.workloads.items() if workload]
+    return f"{said} (most: {', '.join(most)})" if most else said
 
 
 def _statement(

@@ -1,6 +1,7 @@
 """Query bodies, pure: the scope is a required argument of every one and is applied inside the kNN clause too."""
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, timedelta
 from typing import Any, Final
 
 from schemas.context import Plan, Scope, Span
@@ -10,6 +11,7 @@ HYBRID_HITS: Final = 150
 ACTIVE_PATTERNS: Final = 300
 WARN: Final = 13
 HISTORY_MS: Final = 24 * 3_600_000
+MOST_DAYS: Final = 31  # named in a query; a longer span means all
 
 
 def millis(span: Span) -> tuple[int, int]:
@@ -181,3 +183,20 @@ def watermarks(scope: Scope) -> Json:
     partitions = {"terms": {"level": ["partition", "gap"]}}
     sources = {"bool": {"filter": [{"term": {"level": "source"}}, *in_scope(scope)]}}
     return {"size": 5_000, "query": {"bool": {"should": [partitions, sources], "minimum_should_match": 1}}}
+
+
+def text_only(scope: Scope, span: Span, namespaces: Sequence[str] = ()) -> Json:
+    """How many patterns of these days are not embedded yet, and of which workloads most of them are."""
+    first, last = (moment.astimezone(UTC).date() for moment in (span.start, span.end))
+    days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
+    filters = in_scope(scope)
+    if namespaces:
+        filters.append({"terms": {"namespace": [*namespaces, ""]}})
+    if len(days) <= MOST_DAYS:
+        filters.append({"bool": {"should": [{"wildcard": {"_index": f"*-{day:%Y.%m.%d}"}} for day in days]}})
+    return {
+        "size": 0,
+        "track_total_hits": True,
+        "query": {"bool": {"filter": filters, "must_not": {"exists": {"field": "vector"}}}},
+        "aggs": {"workloads": {"terms": {"field": "workload", "size": 3}}},
+    }

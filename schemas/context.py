@@ -92,6 +92,9 @@ class Freshness(_Value):
     newest: AwareDatetime | None = Field(None, description="newest event time over the sources in question")
     sources: tuple[SourceFreshness, ...] = ()
     partitions: tuple[PartitionFreshness, ...] = ()
+    text_only: int = Field(
+        0, description="log patterns not embedded yet, as in a burst: found by words, not by meaning"
+    )
     missing: tuple[str, ...] = Field((), description="one sentence per thing that could not be seen")
     statement: str = ""
 

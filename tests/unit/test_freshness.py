@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cag.freshness import freshness
+from cag.freshness import TextOnly, freshness
 from schemas.context import Freshness, Plan, Span
 from tests.unit.test_verify import links
 
@@ -63,6 +63,15 @@ def about(start: datetime, *namespaces: str) -> Plan:
             "3 records",
             ("3 records of this time went to the dead letters and are not in the answer",),
         ),
+        (
+            seen(source(2), text_only=TextOnly(12_345, {"cart": 12_000, "[x](y)": 300, "": 45})),
+            "Not seen: 12,345 new log patterns",
+            (
+                "12,345 new log patterns are searchable by text only until they are embedded "
+                "(most: cart 12,000, `[x](y)` 300)",
+            ),
+        ),
+        (seen(source(2), text_only=TextOnly(49, {"cart": 49})), "Nothing known to be missing", ()),
         (seen(source(2), dead_letters=None), "Nothing known to be missing", ()),
         (seen(source(2), trouble=["the index is away"]), "Not seen: the index is away.", ("the index is away",)),
         (
