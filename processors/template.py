@@ -1,7 +1,8 @@
 """Redacted log text -> template: the text with its variable tokens masked, as a pure function of the line.
 
 The template is part of a pattern's identity, so nothing here learns or remembers (the caches are invisible): stream,
-replay and Spark agree, and a change of any rule is a new TEMPLATE_VERSION. Two steps, both cached:
+replay and Spark agree, and a change of any rule is a new TEMPLATE_VERSION. Lines of one canonical form have one
+template. Two steps on that form, both cached; where the kernel is compiled it runs them and keeps what it was told:
 
 1. token by token: a token that holds a digit is a variable; so are paths, URLs, host names, e-mail addresses, quoted
    words, hexadecimal words, overlong tokens and the value of `key=value`. Enclosing punctuation and keys stay.
@@ -12,18 +13,20 @@ innermost `Caused by` of a JVM, the closing line of a Python traceback. Frames n
 """
 
 import re
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-TEMPLATE_VERSION: Final = 1
-MAX_TEXT_CHARS: Final = 4096  # what lies behind is never looked at
+from processors.canonical import canonical
+
+TEMPLATE_VERSION: Final = 2
+MAX_TEXT_CHARS: Final = 4096  # of the canonical form; what lies behind is never looked at
 MAX_TOKENS: Final = 256
 MAX_TEMPLATE_CHARS: Final = 1024
 
 _MAX_TOKEN_CHARS: Final = 96  # a longer token is a blob, whatever it holds
 _MAX_ROUNDS: Final = 8
 _ROOT_MARK: Final = " | "  # between the first line and the exception that it ends in
-_ZEROS: Final = str.maketrans("123456789", "000000000")
 
 _PLACEHOLDER: Final = re.compile(r"(<redacted:[a-z-]+>)")
 _EXCEPTION_LINE: Final = re.compile(
@@ -69,6 +72,7 @@ _RUNS: Final = re.compile(r"\*(?:[,;:/. ]*\*)+")
 
 def template(text: str) -> str:
     """The template of a redacted text: one line of at most MAX_TEMPLATE_CHARS characters, its own template."""
+    text = canonical(text)
     if len(text) > MAX_TEXT_CHARS:
         text = text[:MAX_TEXT_CHARS]
     if "\n" in text:
@@ -76,7 +80,11 @@ def template(text: str) -> str:
     if '{"' in text[:32] and text.lstrip().startswith('{"'):
         pairs, count = _JSON_KEY.subn(r" \1=", text)
         text = pairs.rstrip().removesuffix("}") if count else text
-    return _mask_phrases(_mask_tokens(text.translate(_ZEROS).split(None, MAX_TOKENS)[:MAX_TOKENS]))
+    return _mask(text)
+
+
+def _mask_pure(text: str) -> str:
+    return _known_phrases(_mask_tokens(text.split(None, MAX_TOKENS)[:MAX_TOKENS]))
 
 
 def _mask_tokens(tokens: list[str]) -> str:
@@ -150,7 +158,6 @@ def _is_variable(head: str, core: str, tail: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 13)
 def _mask_phrases(line: str) -> str:
     for _ in range(_MAX_ROUNDS):  # what one round masks may end a phrase or a token for the next
         before = line
@@ -178,3 +185,13 @@ def _without_repeats(line: str) -> str:
         if not (kept and "*" in token and token.rstrip(",;") == kept[-1].rstrip(",;")):
             kept.append(token)
     return " ".join(kept)
+
+
+_known_phrases = lru_cache(maxsize=1 << 13)(_mask_phrases)
+_mask: Callable[[str], str]
+try:
+    import freshet_kernel
+except ImportError:  # not compiled, see canonical.py
+    _mask = _mask_pure
+else:
+    _mask = freshet_kernel.mask(_mask_longer, _mask_phrases, _mask_pure)

@@ -58,9 +58,31 @@ def test_canonical(text: str, expected: str) -> None:
 
 def test_what_is_no_text_is_refused() -> None:
     with pytest.raises(AttributeError):
-        freshet_kernel.canonical(canonical_pure)(b"7")  # type: ignore[arg-type]
+        freshet_kernel.canonical(canonical_pure)(b"7")
 
 
 def test_the_same_object_when_nothing_changes() -> None:
     text = "".join(["connection ", "refused 0"])
     assert canonical(text) is text
+
+
+def test_what_python_raises_comes_through() -> None:
+    mask = freshet_kernel.mask(lambda token: "é", lambda line: str(1 / len(line)), str)
+    with pytest.raises(TypeError, match="'k=v'"):
+        mask("k=v")
+    with pytest.raises(ZeroDivisionError):
+        mask("")
+    assert mask("a 0") == str(1 / 3)
+    assert mask("é 7") == "é 7"
+
+
+def test_python_is_asked_once() -> None:
+    asked: list[str] = []
+
+    def ask(text: str) -> str:
+        asked.append(text)
+        return text
+
+    mask = freshet_kernel.mask(ask, ask, ask)
+    assert mask("k=v k=w x0") == mask(" k=v\tk=w x0\n") == "k=v k=w *"
+    assert asked == ["k=v", "k=w", "k=v k=w *"]

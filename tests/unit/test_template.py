@@ -1,14 +1,20 @@
+import importlib
 import json
 import random
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from processors.template import MAX_TEMPLATE_CHARS, MAX_TEXT_CHARS, MAX_TOKENS, template
+import processors
+from processors.canonical import canonical
+from processors.template import MAX_TEMPLATE_CHARS, MAX_TEXT_CHARS, MAX_TOKENS, TEMPLATE_VERSION, template
 
-GOLDEN = Path(__file__).parents[1] / "golden" / "templates.json"
+GOLDEN = Path(__file__).parents[1] / "golden"
 
 FRAGMENTS = (
     *(
@@ -84,10 +90,31 @@ FRAGMENTS = (
 log_text = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=5), max_size=40).map("".join)
 
 
-@pytest.mark.parametrize(("text", "expected"), json.loads(GOLDEN.read_text("utf-8")).items())
+def golden(version: int) -> dict[str, str]:
+    return json.loads((GOLDEN / f"templates-{version}.json").read_text("utf-8"))
+
+
+@pytest.fixture(scope="module")
+def pure() -> ModuleType:
+    """The module as it is where the kernel is not compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "freshet_kernel", None)
+        for name in ("canonical", "template"):
+            patch.delitem(sys.modules, f"processors.{name}")
+            patch.delattr(processors, name)
+        return importlib.import_module("processors.template")
+
+
+@pytest.mark.parametrize(("text", "expected"), golden(TEMPLATE_VERSION).items())
 def test_golden(text: str, expected: str) -> None:
     """Templates are identities: when one changes, so does TEMPLATE_VERSION."""
     assert template(text) == expected
+
+
+def test_a_version_changes_what_a_template_is() -> None:
+    before, now = golden(TEMPLATE_VERSION - 1), golden(TEMPLATE_VERSION)
+    assert before.keys() <= now.keys()
+    assert any(now[text] != shown for text, shown in before.items())
 
 
 @given(log_text)
@@ -156,3 +183,48 @@ def test_lines_that_say_the_same(first: str, second: str) -> None:
 )
 def test_lines_that_say_something_else(first: str, second: str) -> None:
     assert template(first) != template(second)
+
+
+@given(log_text)
+@example("Client environment:12ab.foo=x y")
+@example("x" * (MAX_TEXT_CHARS - 5) + " abcd12")
+def test_lines_of_one_canonical_form_have_one_template(text: str) -> None:
+    assert template(text) == template(canonical(text))
+
+
+@given(text=log_text)
+@settings(max_examples=400)
+def test_the_kernel_changes_nothing(pure: ModuleType, text: str) -> None:
+    assert template(text) == pure.template(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", " ", "\x00", "\x00 7\x00", "\ud800 a7", "\x1c7\x1d8\x1fa", "a\xa07", "a\x857", "'0'", "0'", "0=", "<0>"),
+        *("_0", "0_", "0.", 'a"0b', "x<redacted:jwt>0", "0" * 97, "a" * 97, "=" * 97 + "0", "a" * 11, "a" * 12),
+        *("f" * 11, "f" * 12, "f" * 11 + "0", "a=b " * 400, "word " * 10_000, "7 " * 10_000, "x" * 1_000_000),
+        "ab12" * 250_000,
+        " ".join(f"k{'xyz'[n % 3] * n}=v" for n in range(90)),
+    ],
+    ids=lambda text: ascii(text[:12]),
+)
+def test_the_kernel_takes_anything(pure: ModuleType, text: str) -> None:
+    assert template(text) == pure.template(text)
+
+
+def test_the_kernel_agrees_on_real_lines(pure: ModuleType, shared_data: Path) -> None:
+    files = list(shared_data.glob("logs/loghub/*/*_2k.log"))
+    lines = {canonical(line) for file in files for line in file.read_text("utf-8", "replace").splitlines()}
+    assert len(lines) > 1_000
+    assert [line for line in lines if template(line) != pure.template(line)] == []
+
+
+def test_more_tokens_than_are_remembered(pure: ModuleType) -> None:
+    """Made of letters alone, so that each is a token and a line of its own; two threads at once."""
+    letters = str.maketrans("0123456789", "ghijklmnop")
+    lines = [f"{n:012}/a".translate(letters) for n in range(70_000)]
+    with ThreadPoolExecutor(2) as pool:
+        forwards, backwards = pool.map(lambda order: list(map(template, order)), (lines, lines[::-1]))
+    assert forwards == backwards[::-1]
+    assert forwards[::500] == list(map(pure.template, lines[::500]))
