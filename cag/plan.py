@@ -9,7 +9,7 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from cag.moments import span_of
-from processors.shape import IDENTIFIER
+from processors.lines import IDENTIFIER
 from schemas.context import Plan, Span, Turn
 
 IDENTIFIERS: Final = 8

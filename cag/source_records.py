@@ -7,7 +7,6 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NoReturn
 from urllib.parse import unquote
@@ -85,7 +84,9 @@ class SourceRecords:
             reason=note,
             timestamp=_moment(place(record.time_ms, message.timestamp_ms).time_ms),
             sha256=hashlib.sha256(message.value or b"").hexdigest(),
-            text=self._redact(_text(self._redact.record(record)))[:MAX_TEXT_CHARS],
+            text=self._redact(_text(record if isinstance(record, LogRecord) else self._redact.record(record)))[
+                :MAX_TEXT_CHARS
+            ],
         )
 
     def close(self) -> None:
@@ -95,7 +96,7 @@ class SourceRecords:
         """The source message, how to read it, and what has to be said about it."""
         topic_id, _, identity = at.topic_id.partition(LETTER)
         if identity and at.topic == self._dead_letters:
-            message = self._fetch(replace(at, topic_id=topic_id))
+            message = self._fetch(at._replace(topic_id=topic_id))
             letter = read_letter(message, self._inputs)
             if not isinstance(letter, Letter) or not letter.complete or letter.identity_at(at.index) != identity:
                 raise RecordExpired("another dead letter is in its place")

@@ -1,6 +1,6 @@
 """Folding: many records become few documents, counted by slices. Pure and in memory; `sink.py` writes the result."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -22,18 +22,26 @@ class Slice(NamedTuple):
     records: int
 
 
-class Spot(NamedTuple):
-    """Where in a slice a record lies."""
-
-    offset: int
-    nth: int
+# Where the records of a document lie in a slice: by the offset of their message, their numbers in it. A number may
+# stand there twice: one flush may have been handed a chunk twice.
+Spots = Mapping[int, Sequence[int]]
 
 
-def advance(stored: Slice | None, spots: Iterable[Spot]) -> Slice | None:
+def count_of(spots: Spots) -> int:
+    """How many records."""
+    return sum(1 if len(numbers) == 1 else len(set(numbers)) for numbers in spots.values())
+
+
+def beyond(spots: Spots, mark: int) -> Spots:
+    """Those that a slice with this mark does not count yet."""
+    return {offset: numbers for offset, numbers in spots.items() if offset > mark}
+
+
+def advance(stored: Slice | None, spots: Spots) -> Slice | None:
     """The slice after these records. Those at or below the mark are counted already; None: there is nothing at all."""
     mark, records = stored or Slice(-1, 0)
-    fresh = {spot for spot in spots if spot.offset > mark}  # a set: one flush may have been handed a chunk twice
-    return Slice(max(fresh).offset, records + len(fresh)) if fresh else stored
+    fresh = beyond(spots, mark)
+    return Slice(max(fresh), records + count_of(fresh)) if fresh else stored
 
 
 @dataclass(slots=True)
@@ -43,7 +51,7 @@ class Change:
     target: Target
     fixed: Mapping[str, Any]
     counted: bool  # by slices; other documents are counted in a tally
-    spots: dict[str, list[Spot]] = field(default_factory=dict)  # slice key -> records
+    spots: dict[str, dict[int, list[int]]] = field(default_factory=dict)  # slice key -> records
     whole: dict[str, Slice] = field(default_factory=dict)  # slices that need no reading back: counted from their start
     first_ms: int | None = None
     last_ms: int | None = None
@@ -54,16 +62,30 @@ class Change:
 
     def add(self, at: Coordinates, time_ms: int, *, clamped: bool) -> None:
         self.count(at)
-        if self.first_ms is None or time_ms < self.first_ms:
-            self.first_ms = time_ms
-        if self.last_ms is None or time_ms > self.last_ms:
-            self.last_ms = time_ms
-        self.clamped = self.clamped or clamped
+        self.span(time_ms, time_ms, clamped=clamped)
 
     def count(self, at: Coordinates) -> None:
         """The record alone, without its time: a tally may have to give it back."""
         key, place = slice_at(at.topic_id, at.partition, at.offset)
-        self.spots.setdefault(key, []).append(Spot(place, at.index))
+        self.count_all(key, place, (at.index,))
+
+    def count_all(self, key: str, place: int, numbers: Iterable[int]) -> None:
+        """Records of one message, by `slice_at` of its coordinates and their numbers in it."""
+        places = self.spots.get(key)
+        if places is None:
+            places = self.spots[key] = {}
+        known = places.get(place)
+        if known is None:
+            places[place] = list(numbers)
+        else:
+            known.extend(numbers)
+
+    def span(self, first_ms: int, last_ms: int, *, clamped: bool) -> None:
+        if self.first_ms is None or first_ms < self.first_ms:
+            self.first_ms = first_ms
+        if self.last_ms is None or last_ms > self.last_ms:
+            self.last_ms = last_ms
+        self.clamped = self.clamped or clamped
 
     def settle(self, continued: Collection[str] = ()) -> None:
         """Keep numbers instead of records. Only for who reads each block from its start, but for the `continued` ones.
@@ -82,7 +104,8 @@ class Change:
         for key, part in other.whole.items():
             self.whole[key] = _added(self.whole.get(key), part)
         for key, spots in other.spots.items():
-            self.spots.setdefault(key, []).extend(spots)
+            for place, numbers in spots.items():
+                self.count_all(key, place, numbers)
         firsts, lasts = (self.first_ms, other.first_ms), (self.last_ms, other.last_ms)
         self.first_ms = min((time for time in firsts if time is not None), default=None)
         self.last_ms = max((time for time in lasts if time is not None), default=None)
@@ -143,18 +166,21 @@ class Fold:
             found = self.changes[target] = Change(target, fixed(), counted)
         return found
 
-    def note(self, at: Coordinates, resource: Resource | None, time_ms: int) -> None:
-        """Account for one record: the totals from which freshness is told."""
-        self.records += 1
+    def note(self, at: Coordinates, resource: Resource | None, time_ms: int, records: int = 1) -> None:
+        """Account for records of one message and resource, the newest at `time_ms`: by them freshness is told."""
+        self.records += records
         progress = self.partitions.get((at.topic_id, at.partition))
         if progress is None:
             progress = PartitionProgress(at.topic, at.topic_id, at.partition, at.offset, time_ms)
             self.partitions[at.topic_id, at.partition] = progress
-        progress.offset = max(progress.offset, at.offset)
-        progress.newest_ms = max(progress.newest_ms, time_ms)
+        if at.offset > progress.offset:
+            progress.offset = at.offset
+        if time_ms > progress.newest_ms:
+            progress.newest_ms = time_ms
         if resource is not None:
             source = SourceKey(at.topic, resource.cluster, resource.namespace, resource.workload)
-            self.sources[source] = max(self.sources.get(source, 0), time_ms)
+            if time_ms > self.sources.get(source, 0):
+                self.sources[source] = time_ms
 
 
 def prune(exemplars: dict[str, dict[str, Any]], limit: int = EXEMPLARS) -> dict[str, dict[str, Any]]:

@@ -14,7 +14,7 @@ from processors.template import TEMPLATE_VERSION
 from schemas.documents import MERGE_SCRIPT_VERSION, Names, digest
 from schemas.settings import Settings
 
-SHAPE_VERSION: Final = 3  # of `shape.py`: which fields an id is made of
+SHAPE_VERSION: Final = 4  # of `shape.py` and `lines.py`: what an id is made of, which lines are samples
 
 
 def generation_parts(settings: Settings) -> dict[str, str]:

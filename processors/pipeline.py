@@ -4,7 +4,7 @@ Pure: bytes in, a fold and dead letters out. Faust workers, replay and Spark all
 the same documents. What writes the fold is in `sink.py`.
 """
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, NamedTuple
 
@@ -12,6 +12,7 @@ from processors import shape
 from processors.decode import decode
 from processors.decode.timestamps import LATEST_S
 from processors.fold import Fold
+from processors.lines import TOO_OLD, Lines
 from processors.redact_records import RecordRedactor
 from schemas.dead_letters import DeadLetter
 from schemas.documents import DAY_MS
@@ -29,7 +30,6 @@ from schemas.records import (
 from schemas.settings import Settings
 from schemas.topics import Input
 
-TOO_OLD: Final = "older-than-retention"
 # All is placed and judged by the Kafka timestamp, so that one which nobody can believe places nothing: it would make
 # indices for days that no one looks at. Between the bounds only the broker has a clock to judge by: it refuses what
 # is an hour ahead, and a topic with LogAppendTime leaves nothing to the producers.
@@ -60,16 +60,17 @@ def timely(kafka_ms: int) -> bool:
 class Pipeline:
     inputs: Mapping[str, Input]  # by topic
     redact: RecordRedactor
-    max_body_chars: int
+    lines: Lines
     retention_days: Mapping[type[Record], int]
 
     @classmethod
     def from_settings(cls, settings: Settings) -> "Pipeline":
         keep = settings.retention
+        redact = RecordRedactor(settings.redaction)
         return cls(
             inputs={i.topic: i for i in settings.kafka.declared_inputs()},
-            redact=RecordRedactor(settings.redaction),
-            max_body_chars=settings.worker.max_body_chars,
+            redact=redact,
+            lines=Lines(redact, max_body_chars=settings.worker.max_body_chars),
             retention_days={
                 LogRecord: keep.occurrences,
                 MetricSample: keep.series,
@@ -90,14 +91,19 @@ class Pipeline:
             rejected = DeadLetter(message=message, index=0, reason=UNTIMELY, stage="decode", rest=True)
             return [] if 0 in known else [rejected]
         items = decode(message, self.inputs[message.topic])
+        said: list[tuple[int, LogRecord]] = []
         for index, item in enumerate(items):
             if index in known:
                 fold.note(message.at(index), None, message.timestamp_ms)
+            elif type(item) is LogRecord:
+                said.append((index, item))
             elif isinstance(item, Rejected):
                 letters.append(DeadLetter(message=message, index=index, reason=item.reason, stage=item.stage))
                 fold.note(message.at(index), None, message.timestamp_ms)
             else:
                 self.add(item, message.at(index), message.timestamp_ms, fold)
+        if said:
+            self._say(said, message.at(0), message.timestamp_ms, fold)
         if letters and all(isinstance(item, Rejected) for item in items):
             letters[-1] = replace(letters[-1], rest=True)
         return letters
@@ -107,19 +113,25 @@ class Pipeline:
         if isinstance(item, Filtered):
             shape.tally(fold, at, item.rule, kafka_ms)
             return item.rule
+        if isinstance(item, LogRecord):
+            return TOO_OLD if self._say([(at.index, item)], at, kafka_ms, fold) else ""
         item = self.redact.record(item)
         placed = place(item.time_ms, kafka_ms)
-        # Measured against the Kafka timestamp, not the clock: the same record is filtered on every replay or never.
-        oldest_ms = kafka_ms - self.retention_days[type(item)] * DAY_MS
+        oldest_ms = self._oldest_ms(type(item), kafka_ms)
         if placed.time_ms < oldest_ms:
             shape.tally(fold, at, TOO_OLD, kafka_ms)
             return TOO_OLD
-        if isinstance(item, LogRecord):
-            shape.log(fold, at, item, placed, self.redact, self.max_body_chars)
-        elif isinstance(item, MetricSample):
+        if isinstance(item, MetricSample):
             shape.metric(fold, at, item, placed, self.redact)
         elif isinstance(item, KubernetesEvent):
             shape.event(fold, at, item, placed, self.redact, oldest_ms)
         else:
             shape.alert(fold, at, item, placed, self.redact, oldest_ms)
         return ""
+
+    def _say(self, said: Sequence[tuple[int, LogRecord]], at: Coordinates, kafka_ms: int, fold: Fold) -> int:
+        return self.lines.fold(at, kafka_ms, self._oldest_ms(LogRecord, kafka_ms), said, fold)
+
+    def _oldest_ms(self, kind: type[Record], kafka_ms: int) -> int:
+        """Measured against the Kafka timestamp, not the clock: a record is filtered on every replay or never."""
+        return kafka_ms - self.retention_days[kind] * DAY_MS

@@ -3,9 +3,10 @@
 A rule is tried only where one of its literals occurs, or where a gate opens: gates are a few patterns, made from the
 table, that leap from one rare character to the next, so a clean line costs some two dozen quick looks.
 
-Those looks do not care which digit stands where: with every digit as 0, in the text and in the literals, they let pass
-what they let pass before, and perhaps more. So what they said of such a text is remembered, and a clean line that
-differs from an earlier one in its numbers only costs one look. What a rule does is never remembered.
+Those looks do not care which digit stands where, nor what a hexadecimal id is: with the canonical form of the text, and
+every digit of the literals as 0, they let pass what they let pass before, and perhaps more. So what they said of a form
+is remembered, and a clean line that differs from an earlier one in numbers and ids only costs one look. What a rule
+does is never remembered.
 """
 
 import base64
@@ -19,6 +20,7 @@ from types import MappingProxyType
 from typing import Final
 from urllib.parse import unquote
 
+from processors.canonical import MOST_CHARS, canonical
 from processors.redact_keyed import IP_ADDRESSES, KEYED, NAMES
 from processors.redact_rules import CARD, LONG_RUN, TOKENS, Rule, mixed, scattered, secret_group, shuffled
 from schemas.settings import Redaction
@@ -59,9 +61,7 @@ _LETTERS: Final = bytes(97 if chr(i).isalnum() and i < 128 else 32 for i in rang
 _RUN: Final = b"a" * LONG_RUN
 
 REMEMBERED: Final = 1 << 14  # clean texts by the places of their digits
-_MOST_REMEMBERED_CHARS: Final = 1_024
 _ZEROS: Final = str.maketrans("123456789", "000000000")
-_ZERO_BYTES: Final = bytes(48 if 48 <= i < 58 else i for i in range(256))
 
 
 class Redactor:
@@ -77,18 +77,18 @@ class Redactor:
         self._words = _words(self._rules)
         self._in_runs = tuple((word, i) for word, i in _exact(self._rules) if self._rules[i].run)
         self._extra = list(range(len(extra)))
-        self._clean = lru_cache(maxsize=REMEMBERED)(self._looks_clean)
+        self._clean = lru_cache(maxsize=REMEMBERED)(self.looks_clean)
         shown = f"{REDACTION_VERSION}:{settings.model_dump_json()}"
         self.identity = f"redaction-{hashlib.sha256(shown.encode()).hexdigest()[:12]}"
 
     def __call__(self, text: str) -> str:
-        if len(text) <= _MOST_REMEMBERED_CHARS and text.isascii() and self._clean(text.encode().translate(_ZERO_BYTES)):
+        if len(text) <= MOST_CHARS and text.isascii() and self._clean(canonical(text)):
             return text
         return self._redacted(text, _MAX_NESTING)
 
-    def _looks_clean(self, zeroed: bytes) -> bool:
-        """Whether no text with these digits' places can hold anything: `_pass` would not try a rule."""
-        text = zeroed.decode()
+    def looks_clean(self, text: str) -> bool:
+        """Whether no line of this canonical form can hold anything: `_pass` would not try a rule. ASCII only."""
+        zeroed = text.encode()
         if self._extra or "%" in text or _one_word(text) or _GROUPED.search(b" " + zeroed.translate(_DIGITS)):
             return False
         for sign, gate, _, _ in self._zero_gates:

@@ -1,6 +1,6 @@
 """A decoded record without secrets, in every field that is stored: names and labels hold them too.
 
-The body of a log and the message of an event are left to `shape.py`, which knows how much of them is kept.
+Log records are left to `lines.py`, and the message of an event to `shape.py`, which know how much of them is kept.
 """
 
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Final
 
 from processors.redact import Redactor
-from schemas.records import Alert, KubernetesEvent, LogRecord, MetricSample, Record, Resource
+from schemas.records import Alert, KubernetesEvent, MetricSample, Resource, State
 from schemas.settings import Redaction
 
 REMEMBERED: Final = 1 << 16  # labels and resources come again and again
@@ -21,13 +21,11 @@ class RecordRedactor(Redactor):
 
     def __init__(self, settings: Redaction) -> None:
         super().__init__(settings)
-        self._resource = lru_cache(maxsize=REMEMBERED)(self._redacted_resource)
+        self.resource = lru_cache(maxsize=REMEMBERED)(self._redacted_resource)
         self._field = lru_cache(maxsize=REMEMBERED)(self._redacted_field)
 
-    def record(self, record: Record) -> Record:
-        resource = self._resource(record.resource)
-        if isinstance(record, LogRecord):
-            return record if resource is record.resource else replace(record, resource=resource)
+    def record(self, record: State) -> State:
+        resource = self.resource(record.resource)
         if isinstance(record, MetricSample):
             return replace(
                 record,

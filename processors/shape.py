@@ -1,33 +1,15 @@
-"""How each kind of record becomes a change of a document: identity, immutable fields, and the delta to join."""
+"""How what is no log line becomes a change of a document: identity, immutable fields, and the delta to join."""
 
-import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
-from processors.fold import IDENTIFIERS, OBSERVATIONS, POINTS, PRUNE_AT, Change, Fold, prune
-from processors.merge import join_item, smallest
-from processors.template import template
+from processors.fold import OBSERVATIONS, POINTS, Change, Fold
+from processors.merge import join_item
 from schemas.documents import Target, day_of, digest, hour_of, minute_of
-from schemas.records import (
-    Alert,
-    Coordinates,
-    KubernetesEvent,
-    LogRecord,
-    MetricSample,
-    Resource,
-    Signal,
-    severity_band,
-)
+from schemas.records import Alert, Coordinates, KubernetesEvent, MetricSample, Resource, Signal
 
 EXEMPLAR_CHARS: Final = 2_000
-CUT_MARK: Final = " <cut>"
-CUT_MARGIN: Final = 4_096  # redacted beyond the cut, so that half a secret before it is seen for what it is
-# What people paste into a question: trace ids, request ids, error codes such as ORA-00942 or E1234.
-IDENTIFIER: Final = re.compile(
-    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b",
-    re.ASCII,
-)
 Redact = Callable[[str], str]
 
 
@@ -40,57 +22,6 @@ def who(resource: Resource) -> dict[str, Any]:
         "node": resource.node,
         "entity": resource.entity,
     }
-
-
-@lru_cache(maxsize=16_384)  # of at most some 7 kB each
-def pattern_id(cluster: str, namespace: str, workload: str, band: str, text: str) -> str:
-    return digest(Signal.LOG, cluster, namespace, workload, band, text)
-
-
-def log(fold: Fold, at: Coordinates, record: LogRecord, when: tuple[int, bool], redact: Redact, limit: int) -> None:
-    """A pattern (what was said, once) and an occurrence (how often, by whom, in which minute)."""
-    time_ms, clamped = when
-    attributes, resource = record.attributes, record.resource
-    text = _cut(redact(record.body[: limit + CUT_MARGIN]), limit)
-    shown, band = template(text), severity_band(record.severity)
-    day, minute = day_of(time_ms), minute_of(time_ms)
-    identity = pattern_id(resource.cluster, resource.namespace, resource.workload, band, shown)
-    pattern = Target("patterns", day, identity)
-    if pattern not in fold.patterns:
-        fold.patterns[pattern] = {
-            "cluster": resource.cluster,
-            "namespace": resource.namespace,
-            "workload": resource.workload,
-            "severity": band,
-            "pattern_id": identity,
-            "template": shown,
-            "template_hash": digest(shown),
-            "search_text": f"{resource.namespace} {resource.workload} {shown}",
-        }
-    entity = resource.entity
-    target = Target("occurrences", day, digest(identity, entity, resource.node, str(minute)))
-    change = fold.change(
-        target,
-        lambda: {
-            **who(resource),
-            "severity": band,
-            # The lowest of the band, which the id holds: with the record's own, the first to come would decide.
-            "severity_number": record.severity - (record.severity - 1) % 4 if record.severity > 0 else 0,
-            "pattern_id": identity,
-            "minute_ms": minute,
-        },
-        counted=True,
-    )
-    change.add(at, time_ms, clamped=clamped)
-    _exemplar(change, at, time_ms, _cut(text, EXEMPLAR_CHARS))
-    change.identifiers.update(_identifiers(text, attributes))
-    if len(change.identifiers) > PRUNE_AT:
-        change.identifiers = set(smallest(change.identifiers, IDENTIFIERS))
-    fold.note(at, resource, time_ms)
-
-
-def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[:limit] + CUT_MARK
 
 
 class Labels(NamedTuple):
@@ -230,13 +161,6 @@ def _tally(fold: Fold, at: Coordinates, rule: str, time_ms: int) -> None:
     fold.change(target, lambda: {"rule": rule, "topic": at.topic, "minute_ms": minute}, counted=True).count(at)
 
 
-def _exemplar(change: Change, at: Coordinates, time_ms: int, text: str) -> None:
-    key = str(at)
-    change.exemplars[key] = {"at": key, "h": digest(key), "t": time_ms, "text": text}
-    if len(change.exemplars) > PRUNE_AT:
-        change.exemplars = prune(change.exemplars)
-
-
 def _observe(change: Change, time_ms: int, suffix: str, observation: dict[str, Any]) -> None:
     items = change.delta.setdefault("items", {"field": "observations", "limit": OBSERVATIONS, "values": {}})
     key = f"{time_ms:015d}/{suffix}"
@@ -251,9 +175,3 @@ def _latest(change: Change, order: str, values: Mapping[str, Any]) -> None:
     known = change.delta.get("latest")
     if known is None or order > known["order"]:
         change.delta["latest"] = {"order": order, "values": dict(values)}
-
-
-def _identifiers(text: str, attributes: Mapping[str, str]) -> list[str]:
-    found = IDENTIFIER.findall(text)
-    trace = attributes.get("trace_id")
-    return [*found, trace] if trace and IDENTIFIER.fullmatch(trace) else found

@@ -276,10 +276,11 @@ def dead_letters(rejections: list[Rejection], fold: Fold) -> list[DeadLetter]:
         return []
     messages = {slice_at(m.topic_id, m.partition, m.offset): m for m in fold.messages}
     return [
-        DeadLetter(message=messages[key, spot.offset], index=spot.nth, reason=rejection.reason, stage="index")
+        DeadLetter(message=messages[key, place], index=number, reason=rejection.reason, stage="index")
         for rejection in rejections
         for key, spots in rejection.spots.items()
-        for spot in sorted(set(spots))
+        for place, numbers in sorted(spots.items())
+        for number in sorted(set(numbers))
     ]
 
 

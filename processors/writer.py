@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import orjson
 import structlog
 
-from processors.fold import Change, Fold, Slice, Spot, advance, delta_of
+from processors.fold import Change, Fold, Slice, Spots, advance, beyond, delta_of
 from processors.index import Index, ItemOutcome, Write
 from processors.outcomes import Verdict, classify
 from processors.slices import SliceCache
@@ -39,7 +39,7 @@ class Rejection:
 
     target: Target
     reason: str
-    spots: Mapping[str, Collection[Spot]]  # slice key -> records
+    spots: Mapping[str, Spots]  # slice key -> records
 
 
 class Writer:
@@ -123,12 +123,12 @@ class Writer:
                 stored = {t: {k: s for k, s in found.items() if k not in self._own} for t, found in stored.items()}
             self._cache.load(part, stored)
 
-    def _fresh(self, change: Change) -> dict[str, set[Spot]]:
+    def _fresh(self, change: Change) -> Mapping[str, Spots]:
         """The records of a change that its document does not count yet: what was delivered again may be in it."""
         if not change.counted:
-            return {key: set(spots) for key, spots in change.spots.items()}
+            return change.spots
         marks = {key: self._cache.get(change.target, key) or Slice(-1, 0) for key in change.spots}
-        return {key: {s for s in spots if s.offset > marks[key].mark} for key, spots in change.spots.items()}
+        return {key: beyond(spots, marks[key].mark) for key, spots in change.spots.items()}
 
     def _store(self, writes: Sequence[Write], stop: Event) -> list[tuple[Write, str]]:
         """Send until each item is terminal; returns those that are rejected, with the reason."""
@@ -220,13 +220,18 @@ def take_out(tallies: Sequence[Change], rejections: Sequence[Rejection]) -> None
     Also those at or below a tally's mark: they may have been taken out before, by a worker that died before it wrote
     the letters. (One that was counted, and whose document is refused only now, ends in both: better than in neither.)
     """
-    gone: dict[str, set[Spot]] = defaultdict(set)
+    gone: dict[str, dict[int, set[int]]] = defaultdict(lambda: defaultdict(set))
     for rejection in rejections:
         for key, spots in rejection.spots.items():
-            gone[key] |= set(spots)
+            for place, numbers in spots.items():
+                gone[key][place].update(numbers)
     for tally in tallies:
-        left = {key: [s for s in spots if s not in gone[key]] for key, spots in tally.spots.items()}
-        tally.spots = {key: spots for key, spots in left.items() if spots}
+        for key in gone.keys() & tally.spots.keys():
+            places = tally.spots[key]
+            for place in gone[key].keys() & places.keys():
+                places[place] = [number for number in places[place] if number not in gone[key][place]]
+            tally.spots[key] = {place: numbers for place, numbers in places.items() if numbers}
+        tally.spots = {key: spots for key, spots in tally.spots.items() if spots}
 
 
 def _why_wait(judged: Mapping[Verdict, Sequence[tuple[Write, str]]], rounds: int) -> str:

@@ -12,7 +12,7 @@ letter never stands for more than what it holds.
 import re
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final
 
@@ -141,7 +141,7 @@ class Letter:
 
     def identity_at(self, index: int) -> str:
         """Of the letter about another record of the same message."""
-        at = replace(self.source, index=index)
+        at = self.source._replace(index=index)
         return digest("letter", str(at), str(self.timestamp_ms), self.generation, self.content)
 
     @property
@@ -194,7 +194,7 @@ def read_letter(message: Message, known: Collection[str]) -> Letter | Foreign:
             rest=REST in ours,
             cut_from=cut_from,
             value_in=value_in,
-            content=content_of(replace(message, headers=kept)) if complete else _text(ours, CONTENT, r"[0-9a-f]{32}"),
+            content=content_of(message._replace(headers=kept)) if complete else _text(ours, CONTENT, r"[0-9a-f]{32}"),
         )
     except ValueError as error:
         return Foreign(
@@ -211,8 +211,7 @@ def source_message(message: Message, letter: Letter, *, topic_id: str, index: in
 
     `topic_id` is that of the dead-letter topic; `message` and `letter` are those that hold the bytes.
     """
-    return replace(
-        message,
+    return message._replace(
         topic_id=f"{topic_id}{LETTER}{letter.identity_at(index)}",
         timestamp_ms=letter.timestamp_ms,
         headers=_split(message)[1],

@@ -4,7 +4,7 @@ import datetime as dt
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 MINUTE_MS: Final = 60_000
 HOUR_MS: Final = 3_600_000
@@ -55,8 +55,7 @@ def slice_at(topic_id: str, partition: int, offset: int) -> tuple[str, int]:
     return slice_key(topic_id, partition, offset), offset
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """Which document: its kind of index, the UTC day in the index name (empty for undated kinds) and its id."""
 
     kind: str

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import pyarrow as pa
 
-from processors.fold import Change, Fold, Slice, Spot
+from processors.fold import Change, Fold, Slice, beyond
 from processors.pipeline import Pipeline
 from processors.sink import dead_letters
 from processors.writer import Rejection, take_out
@@ -91,7 +91,8 @@ class Folding:
     def _rejections(self, fold: Fold) -> Iterator[Rejection]:
         for change in fold:
             if refusal := self.refused.get(change.target):
-                fresh = {key: _after(spots, refusal.slices.get(key)) for key, spots in change.spots.items()}
+                marks = {key: refusal.slices.get(key, Slice(-1, 0)).mark for key in change.spots}
+                fresh = {key: beyond(spots, marks[key]) for key, spots in change.spots.items()}
                 yield Rejection(change.target, refusal.reason, fresh)
 
     def _pipeline(self) -> Pipeline:
@@ -118,10 +119,6 @@ class _Always(dict[Any, Any]):
 def _pipeline(settings: Settings) -> Pipeline:
     """Python workers live on from task to task; so do their compiled rules."""
     return Pipeline.from_settings(settings)
-
-
-def _after(spots: list[Spot], stored: Slice | None) -> set[Spot]:
-    return {spot for spot in spots if stored is None or spot.offset > stored.mark}
 
 
 def _seen(messages: int, records: int, letters: int) -> Part:

@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from processors import merge
-from processors.fold import IDENTIFIERS, Change, Fold, Slice, Spot, prune
+from processors.fold import IDENTIFIERS, Change, Fold, Slice, prune
 from schemas.dead_letters import DeadLetter
 from schemas.documents import Target
 from schemas.records import Message
@@ -48,7 +48,7 @@ def part_of(change: Change) -> Part:
     body = {
         "fixed": change.fixed,
         "counted": change.counted,
-        "spots": change.spots,
+        "spots": {key: list(spots.items()) for key, spots in change.spots.items()},
         "whole": change.whole,
         "span": (change.first_ms, change.last_ms, change.clamped),
         "exemplars": list(prune(change.exemplars).values()) if change.exemplars else [],
@@ -67,7 +67,7 @@ def change_of(part: Part) -> Change:
         target=part.target,
         fixed=body["fixed"],
         counted=body["counted"],
-        spots={key: [Spot(*spot) for spot in spots] for key, spots in body["spots"].items()},
+        spots={key: dict(spots) for key, spots in body["spots"].items()},
         whole={key: Slice(*numbers) for key, numbers in body["whole"].items()},
         first_ms=first_ms,
         last_ms=last_ms,

@@ -5,7 +5,7 @@ from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from processors.fold import Fold
+from processors.fold import Fold, count_of
 from processors.vectors import Embedded
 from schemas import telemetry
 from schemas.dead_letters import DeadLetter
@@ -68,7 +68,7 @@ class WorkerMetrics:
         for change in fold:
             rule = change.fixed.get("rule", "")
             if rule.startswith(FILTERED_RULE):
-                self._filtered.labels(rule.removeprefix(FILTERED_RULE)).inc(sum(map(len, change.spots.values())))
+                self._filtered.labels(rule.removeprefix(FILTERED_RULE)).inc(sum(map(count_of, change.spots.values())))
 
     def durable(self, chunk: Chunk) -> None:
         self._freshness.labels(chunk.signal).observe(max(0, self._wall_ms() - chunk.oldest_ms) / 1000)

@@ -27,7 +27,7 @@ from schemas.errors import InvalidRecord
 from schemas.records import Filtered, Format, Message, Record, Rejected, Signal
 from schemas.topics import Input
 
-DECODERS_VERSION: Final = 2  # feeds the generation: raise it when the same bytes become different records
+DECODERS_VERSION: Final = 3  # feeds the generation: raise it when the same bytes become different records
 _FIRST_FIELD: Final = 0x0A  # of every OTLP batch in protobuf: field 1, length-delimited
 MOST_RECORDS: Final = 20_000  # in one message; far above any shipper's batch, and folded within two seconds
 

@@ -7,7 +7,7 @@ from processors.decode.log_text import log_record
 from processors.decode.prefixes import take_syslog
 from processors.decode.resource import Origin, beats_pod, flat_pod, resource_of
 from processors.decode.severity import level_of, syslog_severity
-from processors.decode.structured import LEVEL_KEYS, read_attributes, read_severity
+from processors.decode.structured import LEVEL_KEYS, read_severity, trace_id_of
 from processors.decode.timestamps import epoch_ms
 from processors.decode.values import first, mapping, name, told
 from schemas.errors import InvalidRecord
@@ -31,13 +31,12 @@ def fluent_bit(event: Mapping[str, object], origin: Origin) -> LogRecord | Filte
     if text is None and not isinstance(kubernetes, dict):
         raise InvalidRecord("not fluent-bit")
     time_ms = _first_time(event, "@timestamp", "timestamp", "time", "date")
-    attributes = _stream(event)
     said = _line_or_fields(text, event)
     if isinstance(kubernetes, dict):
         resource = flat_pod(kubernetes, origin)
     else:
-        return _without_pod(said, event, origin, time_ms, attributes)
-    return log_record(origin, resource, said, time_ms=time_ms, severity=read_severity(event), attributes=attributes)
+        return _without_pod(said, event, origin, time_ms)
+    return log_record(origin, resource, said, time_ms=time_ms, severity=read_severity(event))
 
 
 def vector(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered:
@@ -49,10 +48,10 @@ def vector(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered:
     said = _line_or_fields(event["message"], event)
     time_ms = _first_time(event, "timestamp")
     if not isinstance(kubernetes, dict):
-        return _without_pod(said, event, origin, time_ms, _stream(event))
+        return _without_pod(said, event, origin, time_ms)
     resource = flat_pod(kubernetes, origin)
     severity = read_severity(event)
-    return log_record(origin, resource, said, time_ms=time_ms, severity=severity, attributes=_stream(event))
+    return log_record(origin, resource, said, time_ms=time_ms, severity=severity)
 
 
 def filebeat(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered:
@@ -62,22 +61,13 @@ def filebeat(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtere
     error = mapping(event.get("error"))
     text = first(event, "message", "json") or first(mapping(event.get("event")), "original") or error.get("message")
     severity = level_of(mapping(event.get("log")).get("level")) or level_of(event.get("log.level"))
-    attributes = _stream(event) | read_attributes(
-        {
-            "trace_id": mapping(event.get("trace")).get("id"),
-            "span_id": mapping(event.get("span")).get("id"),
-            "logger": mapping(event.get("log")).get("logger"),
-            "exception.type": error.get("type"),
-            "exception.message": error.get("message"),
-        }
-    )
     return log_record(
         origin,
         beats_pod(event, origin),
         _line_or_fields(text, event),
         time_ms=epoch_ms(event.get("@timestamp")),
         severity=severity,
-        attributes=attributes,
+        trace_id=trace_id_of(event),
     )
 
 
@@ -117,7 +107,6 @@ def _without_pod(
     event: Mapping[str, object],
     origin: Origin,
     time_ms: int | None,
-    attributes: Mapping[str, str],
 ) -> LogRecord | Filtered:
     """A record from a host: its syslog header, if it has one, tells who speaks."""
     node = _host(event)
@@ -129,7 +118,7 @@ def _without_pod(
         node, service = header.host or node, header.program or service
         severity = severity or header.severity
     resource: Resource = resource_of(cluster=origin.cluster, node=node, service=service)
-    return log_record(origin, resource, said, time_ms=time_ms, severity=severity, attributes=attributes)
+    return log_record(origin, resource, said, time_ms=time_ms, severity=severity)
 
 
 def _line_or_fields(text: object, event: Mapping[str, object]) -> str | Mapping[str, object]:
@@ -141,11 +130,6 @@ def _line_or_fields(text: object, event: Mapping[str, object]) -> str | Mapping[
         return told(text)
     rest = {key: value for key, value in event.items() if key not in _SHIPPER_KEYS and key not in LEVEL_KEYS}
     return "" if rest.keys() == {"message"} and rest["message"] in ([], {}) else rest or ""
-
-
-def _stream(event: Mapping[str, object]) -> dict[str, str]:
-    stream = event.get("stream")
-    return {"stream": stream} if stream in ("stdout", "stderr") and isinstance(stream, str) else {}
 
 
 def _host(event: Mapping[str, object]) -> str:

@@ -1,12 +1,14 @@
-"""From the text of a log record to what it says: message, severity, time, attributes. One path for every shipper."""
+"""From the text of a log record to what it says: message, severity, time, trace. One path for every shipper."""
 
 from collections.abc import Mapping
-from typing import Final
+from functools import lru_cache
+from typing import Final, NamedTuple
 
-from processors.decode.prefixes import take_prefix, time_within
+from processors.canonical import MOST_CHARS, canonical
+from processors.decode.prefixes import may_tell_time, take_prefix, time_within
 from processors.decode.resource import Origin
 from processors.decode.severity import severity_in
-from processors.decode.structured import MOST_ATTRIBUTES, Said, read_fields, read_logfmt
+from processors.decode.structured import Said, is_logfmt, read_fields, read_logfmt
 from processors.decode.values import embedded_object, visible
 from schemas.records import UNKNOWN, Filtered, LogRecord, Resource
 
@@ -20,18 +22,18 @@ def interpret(text: str, received_ms: int | None, wrappings: int = 0) -> Said:
     text = visible(text[:LONGEST_TEXT]).strip()
     if text.startswith("{") and wrappings < _MOST_WRAPPINGS and (fields := embedded_object(text)):
         return interpret_fields(fields, received_ms, wrappings)
-    rest, severity, time_ms, caller = take_prefix(text, received_ms)
+    rest, severity, time_ms = take_prefix(text, received_ms)
     if rest != text and wrappings < _MOST_WRAPPINGS and rest.startswith("{") and (fields := embedded_object(rest)):
         inner = interpret_fields(fields, received_ms, wrappings)
         return inner._replace(severity=inner.severity or severity, time_ms=time_ms or inner.time_ms)
-    if "=" in rest and (said := read_logfmt(rest)) is not None:
+    if (said := read_logfmt(rest)) is not None:
         return Said(
-            said.text or rest, said.severity or severity or severity_in(rest), time_ms or said.time_ms, said.attributes
+            said.text or rest, said.severity or severity or severity_in(rest), time_ms or said.time_ms, said.trace_id
         )
     if received_ms is not None and time_ms is None:
         time_ms = time_within(rest, received_ms)
     # A line that is nothing but its prefix is kept whole.
-    return Said(rest or text, severity or severity_in(rest), time_ms, {"caller": caller} if caller else {})
+    return Said(rest or text, severity or severity_in(rest), time_ms)
 
 
 def interpret_fields(fields: Mapping[str, object], received_ms: int | None, wrappings: int = 0) -> Said:
@@ -40,10 +42,31 @@ def interpret_fields(fields: Mapping[str, object], received_ms: int | None, wrap
     if not said.has_message:
         return said._replace(text=visible(said.text[:LONGEST_TEXT]))
     inner = interpret(said.text, None if said.time_ms is not None else received_ms, wrappings + 1)
-    attributes = {**inner.attributes, **said.attributes}
-    if len(attributes) > MOST_ATTRIBUTES:
-        attributes = dict(list(attributes.items())[:MOST_ATTRIBUTES])
-    return Said(inner.text, said.severity or inner.severity, said.time_ms or inner.time_ms, attributes)
+    trace_id = said.trace_id or inner.trace_id
+    return Said(inner.text, said.severity or inner.severity, said.time_ms or inner.time_ms, trace_id)
+
+
+class Heading(NamedTuple):
+    """Where the message of a plain line stands, and what stands before it says; the same for every like line."""
+
+    start: int
+    end: int
+    severity: int
+    timed: bool  # there may be a time to read
+
+
+@lru_cache(maxsize=1 << 15)  # of at most some 1.5 kB each
+def _heading(form: str) -> Heading | None:
+    """Of lines with this canonical form; None where more than that has to be looked at: fields, colours, many lines."""
+    text = form.strip()
+    if not form.isprintable() or not text or text.startswith("{"):
+        return None
+    rest, severity, _ = take_prefix(text, None)
+    if rest.startswith("{") or is_logfmt(rest):
+        return None
+    end = form.index(text) + len(text)
+    timed = rest != text or may_tell_time(rest)
+    return Heading(end - len(rest or text), end, severity or severity_in(rest), timed)
 
 
 def log_record(
@@ -53,17 +76,25 @@ def log_record(
     *,
     time_ms: int | None,
     severity: int = UNKNOWN,
-    attributes: Mapping[str, str] | None = None,
+    trace_id: str = "",
 ) -> LogRecord | Filtered:
     """A record of what the shipper said about a line and what the line says itself; the shipper's word goes first."""
-    received_ms = origin.received_ms if time_ms is None else None
-    said = interpret(text, received_ms) if isinstance(text, str) else interpret_fields(text, received_ms)
+    if isinstance(text, str):
+        if len(text) <= MOST_CHARS and text.isascii():
+            form = canonical(text)
+            heading = _heading(form)
+            if heading is not None and not (heading.timed and time_ms is None):
+                start, end, level, _ = heading
+                return LogRecord(time_ms, resource, severity or level, text[start:end], trace_id, form[start:end])
+        said = interpret(text, origin.received_ms if time_ms is None else None)
+    else:
+        said = interpret_fields(text, origin.received_ms if time_ms is None else None)
     if not said.text:
         return EMPTY_LINE
     return LogRecord(
-        time_ms=time_ms if time_ms is not None else said.time_ms,
-        resource=resource,
-        severity=severity or said.severity,
-        body=said.text,
-        attributes={**said.attributes, **attributes} if attributes else said.attributes,
+        time_ms if time_ms is not None else said.time_ms,
+        resource,
+        severity or said.severity,
+        said.text,
+        trace_id or said.trace_id,
     )

@@ -1,17 +1,16 @@
 """OpenTelemetry's logs and metrics: one path for both encodings, from the plain form that the two readers make."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, NamedTuple
 
 from processors.decode.kubernetes import kubernetes_event, kubernetes_events, object_resource
 from processors.decode.log_text import log_record
 from processors.decode.metrics import STALE, sample
-from processors.decode.resource import POD_ATTRIBUTES, Origin, labelled, otel_resource
+from processors.decode.resource import Origin, labelled, otel_resource
 from processors.decode.severity import otel_severity
 from processors.decode.sniff import is_kubernetes_event
-from processors.decode.structured import read_attributes, with_error
+from processors.decode.structured import ERROR_KEYS, TRACE_KEYS, trace_id_of, with_error
 from processors.decode.timestamps import epoch_ms
 from processors.decode.values import first, name, names, scalar, told
 from schemas.errors import InvalidRecord
@@ -33,9 +32,8 @@ class LogEntry(NamedTuple):
     number: object
     text: object
     body: object
-    attributes: Attributes
+    attributes: Attributes  # those that `telling` names
     trace_id: str  # hexadecimal
-    span_id: str
     event_name: str
 
 
@@ -51,6 +49,14 @@ class Point(NamedTuple):
     attributes: Attributes
 
 
+# Of a log record's attributes only these are read: events and pods, errors, traces.
+_TELLING: Final = TRACE_KEYS.union(ERROR_KEYS, ("exception.type", "host.name", "service.name", "service.namespace"))
+
+
+def telling(key: str) -> bool:
+    return key in _TELLING or key.startswith("k8s.")
+
+
 class Group(NamedTuple):
     """What one resource has sent; an entry that could not be read is Rejected in its place."""
 
@@ -63,15 +69,30 @@ def otlp_records(groups: Iterable[Group], origin: Origin) -> Iterator[Outcome]:
     for group in groups:
         resource = otel_resource(group.attributes, origin)
         for entry in group.entries:
-            if isinstance(entry, Rejected):
-                yield entry
+            if isinstance(entry, LogEntry):
+                try:
+                    if entry.attributes or not isinstance(entry.body, str):
+                        yield from _logged(entry, resource, group.attributes, origin)
+                    else:
+                        yield _line(entry, resource, entry.body or entry.event_name, origin)
+                except InvalidRecord as error:
+                    yield Rejected(reason=error.reason)
             elif isinstance(entry, Point):
                 yield from _samples(entry, resource, group.attributes, origin)
             else:
-                try:
-                    yield from _logged(entry, resource, group.attributes, origin)
-                except InvalidRecord as error:
-                    yield Rejected(reason=error.reason)
+                yield entry
+
+
+def _line(entry: LogEntry, resource: Resource, text: str | Mapping[str, object], origin: Origin) -> Outcome:
+    time_ms = epoch_ms(entry.time)
+    return log_record(
+        origin,
+        resource,
+        text,
+        time_ms=time_ms if time_ms is not None else epoch_ms(entry.observed),
+        severity=otel_severity(entry.number, entry.text),
+        trace_id=entry.trace_id or trace_id_of(entry.attributes),
+    )
 
 
 def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Iterable[Outcome]:
@@ -82,17 +103,7 @@ def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Orig
         return (_received_event(entry, resource, about, origin),)
     if not resource.pod and "k8s.pod.name" in entry.attributes:
         resource = otel_resource(ChainMap(entry.attributes, about), origin)
-    time_ms = epoch_ms(entry.time)
-    return (
-        log_record(
-            origin,
-            resource,
-            body if isinstance(body, dict) else _text(entry),
-            time_ms=time_ms if time_ms is not None else epoch_ms(entry.observed),
-            severity=otel_severity(entry.number, entry.text),
-            attributes=_attributes(entry),
-        ),
-    )
+    return (_line(entry, resource, body if isinstance(body, dict) else _text(entry), origin),)
 
 
 def _text(entry: LogEntry) -> str:
@@ -100,12 +111,6 @@ def _text(entry: LogEntry) -> str:
         told(entry.body) or scalar(first(entry.attributes, "exception.message", "exception.type")) or entry.event_name
     )
     return with_error(text, entry.attributes) if text else ""
-
-
-def _attributes(entry: LogEntry) -> dict[str, str]:
-    identifiers = {"trace_id": entry.trace_id, "span_id": entry.span_id}
-    kept = {key: value for key, value in entry.attributes.items() if key not in POD_ATTRIBUTES}
-    return read_attributes({**{key: value for key, value in identifiers.items() if value}, **kept})
 
 
 def _received_event(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Record:
@@ -160,8 +165,7 @@ def _from_labels(labels: dict[str, str], resource: Resource, origin: Origin) -> 
     spoken, rest = labelled(labels, origin._replace(cluster=""))
     if not (spoken.pod or spoken.workload or spoken.namespace or spoken.node):
         return resource, rest
-    return replace(
-        resource,
+    return resource._replace(
         cluster=resource.cluster or spoken.cluster,
         namespace=spoken.namespace or resource.namespace,
         workload=spoken.workload or resource.workload,

@@ -3,12 +3,13 @@
 from collections.abc import Iterator, Mapping
 from typing import Final
 
-from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point
+from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point, telling
 from processors.decode.values import mapping, name, scalar, sequence
 from schemas.errors import InvalidRecord
 from schemas.records import Rejected
 
 _HEX: Final = frozenset("0123456789abcdef")
+_TRACE_CHARS: Final = 32
 _LOG: Final = Rejected(reason="not an OpenTelemetry log record")
 
 
@@ -52,9 +53,8 @@ def _log(record: Mapping[str, object]) -> LogEntry:
         number=record.get("severityNumber"),
         text=record.get("severityText"),
         body=_any(record.get("body")),
-        attributes=_attributes(record.get("attributes")),
-        trace_id=_identifier(record.get("traceId"), 32),
-        span_id=_identifier(record.get("spanId"), 16),
+        attributes=_telling(record.get("attributes")),
+        trace_id=_trace_id(record.get("traceId")),
         event_name=name(record.get("eventName")),
     )
 
@@ -102,6 +102,14 @@ def _attributes(pairs: object) -> dict[str, object]:
     return {scalar(pair.get("key")): _any(pair.get("value")) for pair in sequence(pairs) if isinstance(pair, dict)}
 
 
+def _telling(pairs: object) -> dict[str, object]:
+    return {
+        key: _any(pair.get("value"))
+        for pair in sequence(pairs)
+        if isinstance(pair, dict) and telling(key := scalar(pair.get("key")))
+    }
+
+
 def _any(value: object) -> object:
     """An AnyValue as a plain value; what was written without its type is one already. None when it is empty."""
     if not isinstance(value, dict):
@@ -138,7 +146,7 @@ def _double(value: object) -> object:
         return scalar(value)
 
 
-def _identifier(value: object, length: int) -> str:
+def _trace_id(value: object) -> str:
     """A hexadecimal id, which is not the base64 that protobuf's own JSON rules would make of it."""
     text = value.lower() if isinstance(value, str) else ""
-    return text if len(text) == length and _HEX.issuperset(text) and text.strip("0") else ""
+    return text if len(text) == _TRACE_CHARS and _HEX.issuperset(text) and text.strip("0") else ""

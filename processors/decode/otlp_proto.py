@@ -2,17 +2,18 @@
 
 from base64 import b64encode
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
-from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point
+from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point, telling
 from processors.decode.values import name
 from schemas.errors import InvalidRecord
 from schemas.records import Rejected
 
+_TRACE_BYTES: Final = 16
 Generated = Any  # of protoc, which has no types: the field names below are those of opentelemetry-proto
 
 
@@ -69,9 +70,8 @@ def _logs(group: Generated) -> Iterator[LogEntry]:
                 number=record.severity_number,
                 text=record.severity_text,
                 body=_any(record.body),
-                attributes=_attributes(record.attributes),
-                trace_id=_identifier(record.trace_id, 16),
-                span_id=_identifier(record.span_id, 8),
+                attributes={pair.key: _any(pair.value) for pair in record.attributes if telling(pair.key)},
+                trace_id=_trace_id(record.trace_id),
                 event_name=name(record.event_name),
             )
 
@@ -126,5 +126,5 @@ def _any(value: Generated) -> object:
     return plain
 
 
-def _identifier(value: bytes, length: int) -> str:
-    return value.hex() if len(value) == length and any(value) else ""
+def _trace_id(value: bytes) -> str:
+    return value.hex() if len(value) == _TRACE_BYTES and any(value) else ""

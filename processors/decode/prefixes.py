@@ -28,7 +28,7 @@ _CTIME: Final = re.compile(
 )
 _REDIS: Final = re.compile(rf"\d{{1,7}}:[A-Z] (\d\d) ({_MONTH}) (\d{{4}}) ({_CLOCK}) (?P<mark>[*#.-]) ", re.ASCII)
 _KLOG: Final = re.compile(
-    rf"(?P<letter>[IWEFD])(\d\d)(\d\d) ({_CLOCK}) {{1,8}}\d{{1,10}} (?P<caller>[^\s\]]{{1,200}}:\d{{1,6}})\] ?",
+    rf"(?P<letter>[IWEFD])(\d\d)(\d\d) ({_CLOCK}) {{1,8}}\d{{1,10}} [^\s\]]{{1,200}}:\d{{1,6}}\] ?",
     re.ASCII,
 )
 _NO_YEAR: Final = re.compile(rf"({_MONTH}) {{1,2}}(\d\d?) ({_CLOCK}) ", re.ASCII)
@@ -64,7 +64,6 @@ class Prefix(NamedTuple):
     rest: str
     severity: int
     time_ms: int | None
-    caller: str = ""  # file and line of the code that logged, from klog
 
 
 class SyslogHeader(NamedTuple):
@@ -77,14 +76,13 @@ class SyslogHeader(NamedTuple):
 
 def take_prefix(text: str, received_ms: int | None) -> Prefix:
     """Take headers off; without `received_ms` (of the Kafka message) times are taken off, too, but not read."""
-    severity, time_ms, caller = UNKNOWN, None, ""
+    severity, time_ms = UNKNOWN, None
     for _ in range(_MOST_PREFIXES):
         opening = text[:1]
         if opening.isdigit() or (opening == "[" and text[1:2].isdigit()):
             found, seen_ms, level = _numeric(text, received_ms)
         elif klog := _KLOG.match(text) if opening in "IWEFD" else None:
             found, seen_ms, level = klog, None, letter_severity(klog["letter"])
-            caller = klog["caller"]
             if received_ms is not None:
                 seen_ms = without_year(_MONTH_NAMES.get(klog[2], ""), klog[3], klog[4], received_ms)
         else:
@@ -94,7 +92,7 @@ def take_prefix(text: str, received_ms: int | None) -> Prefix:
         if found is None:
             break
         text = text[found.end() :]
-    return Prefix(text, severity, time_ms, caller)
+    return Prefix(text, severity, time_ms)
 
 
 _Found = tuple[re.Match[str] | None, int | None, int]  # a prefix to take off, its time, its severity
@@ -145,6 +143,11 @@ def take_syslog(text: str, received_ms: int, *, any_program: bool = False) -> Sy
         return None
     said = {key: "" if found[key] == "-" else found[key] for key in ("host", "program")}
     return SyslogHeader(text[found.end() :], syslog_severity(found["priority"]), time_ms, said["host"], said["program"])
+
+
+def may_tell_time(text: str) -> bool:
+    """Whether `time_within` would find something to read, whatever its digits are."""
+    return _ELSEWHERE.search(text, 0, 200) is not None
 
 
 def time_within(text: str, received_ms: int) -> int | None:

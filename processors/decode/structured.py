@@ -9,13 +9,11 @@ import orjson
 
 from processors.decode.severity import level_of, otel_severity
 from processors.decode.timestamps import epoch_ms
-from processors.decode.values import MORE, first, name, scalar
+from processors.decode.values import MORE, first, mapping, name, scalar
 from schemas.records import UNKNOWN
 
-MOST_ATTRIBUTES: Final = 16
 _MOST_FIELDS: Final = 1_000  # of an object without a message, whose fields are its text
-_MOST_FLAT: Final = 64  # candidates for attributes
-ATTRIBUTE_LENGTH: Final = 256  # characters
+ERROR_LENGTH: Final = 256  # characters of an error that are put behind the message
 
 MESSAGE_KEYS: Final = ("message", "msg", "log", "MESSAGE", "short_message", "@m", "body", "event", "text")
 LEVEL_KEYS: Final = (
@@ -25,25 +23,9 @@ LEVEL_KEYS: Final = (
 TIME_KEYS: Final = ("time", "ts", "timestamp", "@timestamp", "datetime", "asctime", "date", "t", "@t", "eventTime")
 _LEVEL_KEYS: Final = frozenset((*LEVEL_KEYS, "severityNumber", "severity_number"))
 _NOT_SAID: Final = _LEVEL_KEYS.union(TIME_KEYS)
-_ERROR_KEYS: Final = ("error", "err", "exception", "exc", "error.message", "exception.message", "error.msg", "reason")
-_ALIASES: Final = {
-    "traceId": "trace_id", "traceID": "trace_id", "trace.id": "trace_id", "traceid": "trace_id",
-    "dd.trace_id": "trace_id", "spanId": "span_id", "spanID": "span_id", "span.id": "span_id", "spanid": "span_id",
-    "dd.span_id": "span_id", "logger_name": "logger", "loggerName": "logger", "log.logger": "logger",
-    "error.type": "exception.type", "error.stack_trace": "exception.stacktrace", "stack_trace": "exception.stacktrace",
-    "stacktrace": "exception.stacktrace", "exc_info": "exception.stacktrace", "log.iostream": "stream",
-}  # fmt: skip
-# Kept before all others where there are more than MOST_ATTRIBUTES.
-_FIRST_ATTRIBUTES: Final = (
-    "trace_id",
-    "span_id",
-    "logger",
-    "error",
-    "err",
-    "exception.type",
-    "exception.message",
-    "code",
-)
+ERROR_KEYS: Final = ("error", "err", "exception", "exc", "error.message", "exception.message", "error.msg", "reason")
+_TRACE_KEYS: Final = ("trace_id", "traceId", "traceID", "trace.id", "traceid", "dd.trace_id")
+TRACE_KEYS: Final = frozenset((*_TRACE_KEYS, "trace", "dd"))
 
 _LOGFMT: Final = re.compile(r"[A-Za-z_@][\w.-]{0,63}=(?:\S|$)", re.ASCII)
 _PAIR: Final = re.compile(r'([A-Za-z_@][\w./-]{0,63})=("(?:[^"\\]+|\\.)*+"|[^\s"]*+)(?:\s+|$)', re.ASCII | re.DOTALL)
@@ -58,12 +40,12 @@ class Said(NamedTuple):
     text: str
     severity: int
     time_ms: int | None
-    attributes: dict[str, str]
+    trace_id: str = ""
     has_message: bool = True  # False: no field was the message, `text` is all fields as JSON
 
 
 def read_fields(fields: Mapping[str, object]) -> Said:
-    """Message, level and time of an application's own JSON object; its other scalars become attributes."""
+    """Message, level and time of an application's own JSON object; its other fields tell its error and its trace."""
     message_key = ""
     for key in MESSAGE_KEYS:
         if key in fields and _is_said(fields[key]):
@@ -78,13 +60,17 @@ def read_fields(fields: Mapping[str, object]) -> Said:
         others[MORE] = len(fields) - _MOST_FIELDS
     severity, time_ms = read_severity(fields), read_time(fields)
     if not message_key:
-        return Said(orjson.dumps(others).decode() if others else "", severity, time_ms, {}, has_message=False)
-    return Said(with_error(scalar(fields[message_key]), others), severity, time_ms, read_attributes(others))
+        return Said(orjson.dumps(others).decode() if others else "", severity, time_ms, has_message=False)
+    return Said(with_error(scalar(fields[message_key]), others), severity, time_ms, trace_id_of(others))
+
+
+def is_logfmt(text: str) -> bool:
+    return "=" in text and _LOGFMT.match(text) is not None
 
 
 def read_logfmt(text: str) -> Said | None:
     """The same for `level=info msg="..." key=value`; None unless the text starts so and names a level or a message."""
-    if not _LOGFMT.match(text):
+    if not is_logfmt(text):
         return None
     pairs: dict[str, object] = {}
     kept: list[str] = []
@@ -103,36 +89,16 @@ def read_logfmt(text: str) -> Said | None:
         return None
     rest = text[position:]
     if rest.strip() or first(pairs, "msg", "message") is None:
-        return Said("".join((*kept, rest)).strip(), severity, read_time(pairs), {})
+        return Said("".join((*kept, rest)).strip(), severity, read_time(pairs))
     return read_fields(pairs)._replace(severity=severity)
 
 
-def read_attributes(fields: Mapping[str, object]) -> dict[str, str]:
-    """At most MOST_ATTRIBUTES scalars, the identifying ones first, objects flattened once with dotted names."""
-    flat = {_ALIASES.get(key, key): value for key, value in _flatten(fields)}
-    if len(flat) <= MOST_ATTRIBUTES:
-        return {name(key): name(value, ATTRIBUTE_LENGTH) for key, value in flat.items()}
-    chosen: list[str] = [key for key in _FIRST_ATTRIBUTES if key in flat]
-    chosen.extend(key for key in flat if key not in _FIRST_ATTRIBUTES)
-    return {name(key): name(flat[key], ATTRIBUTE_LENGTH) for key in chosen[:MOST_ATTRIBUTES]}
-
-
-def _flatten(fields: Mapping[str, object]) -> list[tuple[str, object]]:
-    """Scalars with their keys, those of inner objects as `outer.inner`; whoever writes thousands gets the first few."""
-    flat: list[tuple[str, object]] = []
-    for key, value in fields.items():
-        if isinstance(value, dict):
-            inner = islice(value.items(), _MOST_FLAT)
-            flat.extend((f"{key}.{inner_key}", each) for inner_key, each in inner if _is_scalar(each))
-        elif _is_scalar(value):
-            flat.append((key, value))
-        if len(flat) > _MOST_FLAT:
-            break
-    return flat
-
-
-def _is_scalar(value: object) -> bool:
-    return isinstance(value, str | int | float) and value != ""
+def trace_id_of(fields: Mapping[str, object]) -> str:
+    """The trace that a record belongs to, under any of the usual keys; '' without one."""
+    if TRACE_KEYS.isdisjoint(fields):
+        return ""
+    inner = mapping(fields.get("trace")).get("id") or mapping(fields.get("dd")).get("trace_id")
+    return name(first(fields, *_TRACE_KEYS) or inner)
 
 
 def _is_said(value: object) -> bool:
@@ -164,7 +130,7 @@ def read_time(fields: Mapping[str, object]) -> int | None:
 
 def with_error(text: str, fields: Mapping[str, object]) -> str:
     """The message with the first line of its error: `request failed` alone would hide why."""
-    for key in _ERROR_KEYS:
+    for key in ERROR_KEYS:
         value = fields.get(key)
         if value is None:
             continue
@@ -172,7 +138,7 @@ def with_error(text: str, fields: Mapping[str, object]) -> str:
             value = first(value, "message", "msg", "type")
         line = scalar(value).partition("\n")[0].strip() if not isinstance(value, bool) else ""
         if line:
-            return text if line in text else f"{text.rstrip()}: {line[:ATTRIBUTE_LENGTH]}"
+            return text if line in text else f"{text.rstrip()}: {line[:ERROR_LENGTH]}"
     return text
 
 

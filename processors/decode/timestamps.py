@@ -10,6 +10,7 @@ EARLIEST_S: Final = int(datetime(1971, 1, 1, tzinfo=UTC).timestamp())
 LATEST_S: Final = int(datetime(2201, 1, 1, tzinfo=UTC).timestamp())
 DAY_MS: Final = 86_400_000
 _DAY_LENGTH: Final = 10
+_NANOSECOND_DIGITS: Final = 19
 _LONGEST: Final = 40  # characters of a timestamp
 
 MONTHS: Final = {
@@ -47,6 +48,8 @@ def _from_number(value: float) -> int | None:
 
 
 def _from_text(text: str) -> int | None:
+    if len(text) == _NANOSECOND_DIGITS and text.isascii() and text.isdigit():  # OTLP's, one or two for every line
+        return _from_number(int(text))
     if len(text) > _LONGEST:
         return None
     if len(text) <= _DAY_LENGTH and not text.isdigit():

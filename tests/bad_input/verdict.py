@@ -11,7 +11,7 @@ from typing import Final
 
 import orjson
 
-from processors.fold import Change, Fold
+from processors.fold import Change, Fold, count_of
 from processors.index import FakeIndex
 from processors.pipeline import Pipeline
 from processors.sink import dead_letters
@@ -46,7 +46,7 @@ def pipeline() -> Pipeline:
     return Pipeline(
         inputs={each.topic: each for each in inputs()},
         redact=made.redact,
-        max_body_chars=made.max_body_chars,
+        lines=made.lines,
         retention_days=made.retention_days,
     )
 
@@ -84,9 +84,9 @@ def counts(changes: Iterable[Change]) -> Counter[str]:
     found: Counter[str] = Counter()
     for change in changes:
         if change.target.kind == "occurrences":
-            found["log"] += sum(map(len, change.spots.values()))
+            found["log"] += sum(map(count_of, change.spots.values()))
         elif change.target.kind == "tallies":
-            found[str(change.fixed["rule"])] += sum(map(len, change.spots.values()))
+            found[str(change.fixed["rule"])] += sum(map(count_of, change.spots.values()))
     return found
 
 

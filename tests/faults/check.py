@@ -247,10 +247,11 @@ def blame(documents: Iterable[tuple[Target, str]], expected: Expected, book: Boo
             changes = run(place, offset, book.traffic.message(number)).changes
             for target, change in changes.items():
                 yield from (
-                    f"{place[0]}/{place[1]}/{spot.offset}/{spot.nth}"
+                    f"{place[0]}/{place[1]}/{at}/{nth}"
                     for key, spots in change.spots.items()
                     if (target, key) in wanted
-                    for spot in spots
+                    for at, numbers in spots.items()
+                    for nth in numbers
                 )
 
 

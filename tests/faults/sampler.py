@@ -92,7 +92,7 @@ class Sampler:
 
 def absorbed(stored: Mapping[str, Any], change: Change) -> bool:
     """The document holds these records already: joining them once more leaves it as it is."""
-    slices = {key: Slice(max(spots).offset, 0) for key, spots in change.spots.items()} if change.counted else {}
+    slices = {key: Slice(max(spots), 0) for key, spots in change.spots.items()} if change.counted else {}
     return merge.join(stored, delta_of(change, slices)) == stored
 
 

@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, Final
 
 from processors import writer
-from processors.fold import Fold, Slice, Spot
+from processors.fold import Fold, Slice, Spots, count_of
 from processors.index import ItemOutcome, OpenSearchIndex, Write
 from processors.letters import LetterProducer
 from processors.outcomes import Verdict, classify
@@ -137,17 +137,16 @@ def random_ids() -> None:
 
     def salted(self: Fold, target: Target, fixed: Any, *, counted: bool) -> Any:
         if target.kind == "occurrences":
-            target = replace(target, id=digest(salt, target.id))
+            target = target._replace(id=digest(salt, target.id))
         return change(self, target, fixed, counted=counted)
 
     Fold.change = salted  # type: ignore[method-assign]
 
 
 def no_mark_check() -> None:
-    def advance(stored: Slice | None, spots: Any) -> Slice | None:
-        every: set[Spot] = set(spots)
+    def advance(stored: Slice | None, spots: Spots) -> Slice | None:
         mark, records = stored or Slice(-1, 0)
-        return Slice(max(mark, max(every).offset), records + len(every)) if every else stored
+        return Slice(max(mark, *spots), records + count_of(spots)) if spots else stored
 
     writer.advance = advance
 

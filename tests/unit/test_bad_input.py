@@ -57,7 +57,7 @@ def test_a_broken_pipeline_is_noticed(broken: type[Pipeline]) -> None:
     run = broken(
         inputs=RUN.inputs,
         redact=RUN.redact,
-        max_body_chars=RUN.max_body_chars,
+        lines=RUN.lines,
         retention_days=RUN.retention_days,
     )
     for family in ("JSON cut at every byte", "not UTF-8", "mixed batches"):

@@ -4,11 +4,13 @@ from datetime import UTC, datetime
 
 import pytest
 
-from processors.decode.log_text import interpret
+from processors.canonical import canonical
+from processors.decode.log_text import interpret, log_record
 from processors.decode.prefixes import take_syslog
+from processors.decode.resource import Origin
 from processors.decode.text import entries
 from processors.decode.timestamps import epoch_ms
-from schemas.records import DEBUG, ERROR, FATAL, INFO, UNKNOWN, WARN
+from schemas.records import DEBUG, ERROR, FATAL, INFO, UNKNOWN, WARN, LogRecord, Resource
 
 RECEIVED = int(datetime(2026, 1, 2, 0, 0, tzinfo=UTC).timestamp() * 1000)
 
@@ -68,12 +70,46 @@ def test_a_line_is_read(line: str, severity: int, body: str | None, time_ms: int
     assert (said.severity, said.text, said.time_ms) == (severity, line if body is None else body, time_ms)
 
 
-def test_the_fields_of_an_application_become_few_and_short_attributes() -> None:
-    numbers = ",".join(f'"k{i}":{i}' for i in range(30))
-    said = interpret(f'{{"msg":"m",{numbers},"big":"{"x" * 300}","error":{{"type":"T"}},"spanId":"s"}}', None)
-    assert len(said.attributes) == 16
-    assert said.attributes["span_id"] == "s"
-    assert max(map(len, interpret(f'{{"msg":"m","big":"{"x" * 300}"}}', None).attributes.values())) == 256
+@pytest.mark.parametrize(
+    ("fields", "trace_id"),
+    [
+        ('"traceId":"a1"', "a1"),
+        ('"trace":{"id":"a1"}', "a1"),
+        ('"dd":{"trace_id":17}', "17"),
+        ('"trace":"a1","spanId":"b2"', ""),
+    ],
+)
+def test_the_trace_of_an_application_s_record_is_found(fields: str, trace_id: str) -> None:
+    assert interpret(f'{{"msg":"m",{fields}}}', None).trace_id == trace_id
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "plain words, 17 of them",
+        "  ERROR  padded 3  ",
+        "2026-11-20 20:00:01.123 INFO 1 --- [main] c.e.App : started in 2.5 s",
+        "E1120 20:00:01.000001    1 store.go:88] gone: pod-0a1b2c3d",
+        "<13>Nov 20 20:00:01 host app[12]: said",
+        '127.0.0.1 - - [20/Nov/2026:20:00:01 +0000] "GET / HTTP/1.1" 500 12',
+        'level=warn msg="a b" pid=3',
+        '{"msg":"m","level":"error"}',
+        "[WARN] 12:00:01 of dead beef 0a1b2c",
+        "two\nlines",
+        "INFO",
+    ],
+)
+@pytest.mark.parametrize("time_ms", [None, RECEIVED])
+def test_what_is_remembered_of_a_line_is_what_a_fresh_look_finds(line: str, time_ms: int | None) -> None:
+    said = interpret(line, RECEIVED if time_ms is None else None)
+    for text in (line, line.translate(str.maketrans("123", "798"))):  # the second is of the same form
+        record = log_record(Origin("c", RECEIVED), Resource(), text, time_ms=time_ms)
+        assert isinstance(record, LogRecord)
+        assert record.form in ("", canonical(record.body))
+    record = log_record(Origin("c", RECEIVED), Resource(), line, time_ms=time_ms)
+    assert isinstance(record, LogRecord)
+    expected = (said.text, said.severity, time_ms or said.time_ms)
+    assert (record.body, record.severity, record.time_ms) == expected
 
 
 @pytest.mark.parametrize(

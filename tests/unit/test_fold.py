@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.fold import Slice, Spot, advance, prune
+from processors.fold import Slice, advance, prune
 
 OFFSETS = st.lists(st.integers(0, 40), unique=True, min_size=1).map(sorted)
 
@@ -16,23 +16,23 @@ def test_redelivery_from_any_committed_offset_counts_each_record_once(offsets: l
     while position < len(offsets):
         start = data.draw(st.integers(0, position))
         end = data.draw(st.integers(position + 1, len(offsets)))
-        stored = advance(stored, [Spot(offset, 0) for offset in offsets[start:end]])
+        stored = advance(stored, {offset: [0] for offset in offsets[start:end]})
         position = end
     assert stored == Slice(offsets[-1], len(offsets))
 
 
 @given(OFFSETS, st.integers(1, 4))
 def test_a_message_counts_for_each_of_its_records(offsets: list[int], records: int) -> None:
-    spots = [Spot(offset, nth) for offset in offsets for nth in range(records)]
+    spots = {offset: list(range(records)) for offset in offsets}
     once = advance(None, spots)
     assert once == Slice(offsets[-1], len(offsets) * records)
     assert advance(once, spots) == once
-    assert advance(None, spots + spots) == once
+    assert advance(None, {offset: numbers * 2 for offset, numbers in spots.items()}) == once
 
 
 def test_nothing_new_leaves_the_slice_as_it_is() -> None:
-    assert advance(None, []) is None
-    assert advance(Slice(9, 4), [Spot(9, 0), Spot(3, 0)]) == Slice(9, 4)
+    assert advance(None, {}) is None
+    assert advance(Slice(9, 4), {9: [0], 3: [0]}) == Slice(9, 4)
 
 
 @given(st.lists(st.integers(0, 10_000), unique=True, min_size=1, max_size=100), st.integers(1, 99))

@@ -89,7 +89,7 @@ def test_only_what_failed_is_sent_again() -> None:
 def test_a_letter_too_large_for_the_topic_keeps_its_head(times: int) -> None:
     """Not even a giant header of the source holds up its partition."""
     large = letter(b"x" * (CUT_BYTES + 1))
-    large = replace(large, message=replace(large.message, headers=(("trace", b"y" * CUT_BYTES),)))
+    large = replace(large, message=large.message._replace(headers=(("trace", b"y" * CUT_BYTES),)))
     (sent,) = deliver([KafkaError.MSG_SIZE_TOO_LARGE] * times, large).written
     assert len(sent["value"]) == CUT_BYTES >> 3 * (times - 1)
     assert dict(sent["headers"])["__connect.errors.value.cut.from"] == str(CUT_BYTES + 1).encode()
@@ -106,7 +106,7 @@ def test_a_letter_too_large_for_the_topic_keeps_its_head(times: int) -> None:
     ],
 )
 def test_the_letters_of_a_large_message_hold_it_once(size: int, many: int, holding: list[int]) -> None:
-    neighbour = replace(letter(b"other"), message=replace(letter(b"other").message, offset=42))
+    neighbour = replace(letter(b"other"), message=letter(b"other").message._replace(offset=42))
     written = deliver([], *(letter(b"x" * size, index) for index in range(many)), neighbour).written
     others = written.pop()
     held = [index for index, sent in enumerate(written) if sent["value"] is not None]

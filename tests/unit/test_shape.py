@@ -6,9 +6,12 @@ from typing import Any
 import pytest
 
 from processors import shape
-from processors.fold import IDENTIFIERS, PRUNE_AT, Change, Fold, delta_of
+from processors.fold import IDENTIFIERS, PRUNE_AT, Change, Fold, count_of, delta_of
+from processors.lines import CUT_MARK, Lines
 from processors.merge import join, smallest
+from processors.redact_records import RecordRedactor
 from schemas.records import Alert, Coordinates, KubernetesEvent, LogRecord, MetricSample, Resource
+from schemas.settings import Redaction
 
 MS = 1_795_219_198_000
 POD = Resource(cluster="c", namespace="shop", workload="cart", pod="cart-0", node="node-a")
@@ -18,14 +21,16 @@ def at(offset: int, topic: str = "logs") -> Coordinates:
     return Coordinates(topic, "id", 0, offset)
 
 
-def log(body: str, *, severity: int = 17, resource: Resource = POD, **attributes: str) -> LogRecord:
-    return LogRecord(time_ms=MS, resource=resource, severity=severity, body=body, attributes=attributes)
+def log(body: str, *, severity: int = 17, resource: Resource = POD, trace_id: str = "") -> LogRecord:
+    return LogRecord(time_ms=MS, resource=resource, severity=severity, body=body, trace_id=trace_id)
 
 
-def folded(*records: LogRecord, limit: int = 32_768, redact: shape.Redact = str) -> Fold:
-    fold = Fold()
-    for offset, record in enumerate(records):
-        shape.log(fold, at(offset), record, (MS, False), redact, limit)
+def folded(*records: LogRecord, limit: int = 32_768, together: bool = False) -> Fold:
+    """A message for each, or one for all."""
+    fold, fresh = Fold(), Lines(RecordRedactor(Redaction()), max_body_chars=limit)
+    numbered = list(enumerate(records))
+    for offset, said in enumerate([numbered] if together else [[(0, record)] for record in records]):
+        fresh.fold(at(offset), MS, 0, said, fold)
     return fold
 
 
@@ -55,8 +60,10 @@ def test_what_makes_a_pattern_and_an_occurrence(
     one: LogRecord, other: LogRecord, patterns: int, occurrences: int
 ) -> None:
     for order in ((one, other), (other, one)):
-        fold = folded(*order)
-        assert (len(fold.patterns), len(fold.changes)) == (patterns, occurrences)
+        for together in (False, True):
+            fold = folded(*order, together=together)
+            assert (len(fold.patterns), len(fold.changes)) == (patterns, occurrences)
+            assert sum(count_of(spots) for change in fold for spots in change.spots.values()) == fold.records == 2
     assert {t: c.fixed for t, c in folded(one, other).changes.items()} == {
         t: c.fixed for t, c in folded(other, one).changes.items()
     }
@@ -95,14 +102,12 @@ def test_identifiers(text: str, trace: str, found: set[str]) -> None:
 
 
 def test_a_long_body_is_cut_and_marked_and_no_half_secret_is_left() -> None:
-    secret = "SECRET-0123456789"
-    redact = lambda text: text.replace(secret, "<redacted>")  # noqa: E731
-    body = "a " * 50 + secret + " z" * 5_000
-    (exemplar,) = only(folded(log(body), limit=105, redact=redact), "occurrences").exemplars.values()
-    assert exemplar["text"] == "a " * 50 + "<reda" + shape.CUT_MARK
-    (exemplar,) = only(folded(log(body), redact=redact), "occurrences").exemplars.values()
-    assert exemplar["text"].endswith(shape.CUT_MARK)
-    assert len(exemplar["text"]) == shape.EXEMPLAR_CHARS + len(shape.CUT_MARK)
+    body = "a " * 50 + "ghp_" + "a1B2" * 9 + " z" * 5_000
+    (exemplar,) = only(folded(log(body), limit=105), "occurrences").exemplars.values()
+    assert exemplar["text"] == "a " * 50 + "<reda" + CUT_MARK
+    (exemplar,) = only(folded(log(body)), "occurrences").exemplars.values()
+    assert exemplar["text"].endswith(CUT_MARK)
+    assert len(exemplar["text"]) == shape.EXEMPLAR_CHARS + len(CUT_MARK)
     (exemplar,) = only(folded(log("short")), "occurrences").exemplars.values()
     assert exemplar["text"] == "short"
 
@@ -122,7 +127,7 @@ def test_an_event_is_one_document_whose_count_never_goes_back() -> None:
     assert (document["count"], document["message"]) == (9, "n=9")
     assert (document["first_ms"], document["last_ms"]) == (MS - 9_000, MS)
     assert [o["n"] for _, o in sorted(document["observations"].items())] == [1, 3, 9]
-    assert len(only(fold, "tallies").spots["id/0/0"]) == 4
+    assert count_of(only(fold, "tallies").spots["id/0/0"]) == 4
 
 
 def test_an_event_first_seen_in_the_future_is_placed_when_it_was_observed() -> None:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -118,14 +117,14 @@ def replayed(index: int, *, topic: str = "logs", **other: Any) -> tuple[Coordina
         headers=((TOPIC, b"payroll"),),
     )  # fmt: skip
     headers = DeadLetter(message=source, index=0, reason="not JSON", stage="decode").headers("app", "w", "g1")
-    held = replace(source, topic=LETTERS, topic_id="DL", partition=1, offset=7, headers=tuple(headers))
+    held = source._replace(topic=LETTERS, topic_id="DL", partition=1, offset=7, headers=tuple(headers))
     letter = read_letter(held, {topic})
     assert isinstance(letter, Letter)
     seen: list[Coordinates] = []
 
     def fetch(at: Coordinates) -> Message:
         seen.append(at)
-        return replace(held, **other)
+        return held._replace(**other)
 
     return source_message(held, letter, topic_id="DL", index=index).at(index), SourceRecords(Settings(), fetch), seen
 
@@ -152,7 +151,7 @@ def test_a_replayed_letter_is_read_back_from_the_letters() -> None:
 )
 def test_only_the_letter_that_was_counted_is_shown(where: Any, change: Any, status: str) -> None:
     at, reader, seen = replayed(1, **change)
-    record = reader.read(replace(at, **where))
+    record = reader.read(at._replace(**where))
     assert (record.status, bool(record.text)) == (status, status == "found")
     assert ({each.topic for each in seen} or {LETTERS}) <= {LETTERS, "logs"}
 

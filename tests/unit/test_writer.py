@@ -106,7 +106,7 @@ def test_a_refused_document_is_judged_by_a_second_refusal_not_by_an_overload() -
     bad = FakeIndex(fault=lambda w: ItemOutcome(400, "parse: 'a secret'") if w.target.id == "o1" else None)
     (rejection,) = pen(bad).write(fold_of(3), Event())
     assert rejection.reason == "parse"
-    assert {spot.offset for spots in rejection.spots.values() for spot in spots} == {1}
+    assert {offset for spots in rejection.spots.values() for offset in spots} == {1}
 
 
 def test_a_request_refused_as_a_whole_is_halved_down_to_the_document() -> None:
