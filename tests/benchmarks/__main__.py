@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
-from tests.benchmarks import freshness, rate, replay, spark
+from tests.benchmarks import embedding, freshness, rate, replay, spark
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
 
 BENCHMARKS: Final[Mapping[str, Measure]] = {
+    "embedding": embedding.run,
     "freshness": freshness.run,
     "rate": rate.run,
     "replay": replay.run,
