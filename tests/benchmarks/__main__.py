@@ -31,17 +31,16 @@ def main(
     seconds: Annotated[float, typer.Option(min=10, help="of marked lines (freshness)")] = 75.0,
     per_second: Annotated[float, typer.Option(help="background log lines (freshness, replay)")] = 50.0,
     lines: Annotated[int, typer.Option(min=1_000, help="of the backlog or the corpus")] = 100_000,
-    form: Annotated[str, typer.Option(help="lines a message: hundred or one; both without it (rate)")] = "",
     partitions: Annotated[int, typer.Option(min=1, help="of the input topics")] = 24,
-    unkeyed: Annotated[bool, typer.Option(help="messages without a key, otherwise the pod's name (rate)")] = False,
+    minutes: Annotated[float, typer.Option(min=0.1, help="of backlog to catch up with (load)")] = 1.0,
 ) -> None:
     """Measure, both sides in one run. Exit code 1 when a target or a guard is missed."""
-    if name not in ("", *BENCHMARKS) or form not in ("", *rate.FORMS):
-        raise typer.BadParameter(f"choose from {', '.join(BENCHMARKS)} and from --form {', '.join(rate.FORMS)}")
+    if name not in ("", *BENCHMARKS):
+        raise typer.BadParameter(f"choose from {', '.join(BENCHMARKS)}")
     out.print(hardware())
     bench = Bench(
         out=out, state=state, cache=cache, seconds=seconds, lines=lines, partitions=partitions, per_second=per_second,
-        form=form, keyed=not unkeyed,
+        minutes=minutes,
     )  # fmt: skip
     results: list[Summary] = []
     try:

@@ -27,8 +27,7 @@ class Bench:
     lines: int
     partitions: int
     per_second: float  # log lines of the shop in the background
-    form: str  # of messages: hundred or one; '' both
-    keyed: bool
+    minutes: float  # of backlog
     services: ExitStack = field(default_factory=ExitStack)
     _endpoints: Endpoints | None = None
 

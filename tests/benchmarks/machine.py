@@ -38,14 +38,14 @@ def _field(file: Path, name: str) -> str:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerProcess:
-    """The one worker of an installation, seen from outside."""
+    """A worker of an installation, seen from outside."""
 
     pid: int
     metrics_url: str = ""
 
     @classmethod
-    def of(cls, installation: Installation, metrics_port: int = 0) -> "WorkerProcess":
-        pids = processes.running(installation.state)[f"{installation.name}.worker-1"]
+    def of(cls, installation: Installation, metrics_port: int = 0, *, number: int = 1) -> "WorkerProcess":
+        pids = processes.running(installation.state)[f"{installation.name}.worker-{number}"]
         return cls(pid=pids[0], metrics_url=f"http://127.0.0.1:{metrics_port}/metrics")
 
     @contextmanager

@@ -1,144 +1,224 @@
-"""A preloaded backlog, one worker: the time until the last line can be found.
+"""A preloaded backlog, one worker, against the naive pipeline on the same cores, in turn; the guards run with it.
 
-The worker is ready before: it has joined its group and loaded its model. It is stopped (SIGSTOP) while the backlog is
-sent, and the clock runs from the moment it goes on. What getting ready takes is reported beside it.
-
-The guard is conservation: the sum of all counts in the index is the number of lines sent, when the last is found and
-still some seconds later.
+A round: the worker drains a backlog, then the naive pipeline has its turn over the same topic while the worker idles.
+Beside it other loads: a message a line, messages without keys. In the last backlog the worker is killed in the middle
+and started again.
 """
 
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
+from statistics import median
 from typing import Any, Final
 
 from rich.console import Console
 from rich.table import Table
 
 from deploy.installation import Installation
-from deploy.shop.delivery import publish
-from deploy.shop.telemetry import Message
-from tests.benchmarks import corpus
+from tests.benchmarks import corpus, quality, series
 from tests.benchmarks.bench import Bench, Summary
+from tests.benchmarks.dialogue import Dialogue
+from tests.benchmarks.drain import Drain, Figures, draining
 from tests.benchmarks.machine import WorkerProcess
-from tests.benchmarks.reads import Reads
+from tests.benchmarks.quality import Quality
 
-WARM_UP: Final = 10  # lines
-SESSION_S: Final = 18.0  # the worker must not be missed while it is stopped
-SETTLE_S: Final = 5.0  # a record that is counted twice would show by then
-FORMS: Final[dict[str, Callable[..., Iterator[Message]]]] = {
-    "hundred": corpus.by_the_hundred,
-    "one": corpus.one_by_one,
-}
+GOAL: Final = 1_000.0  # times the lines a second of the naive pipeline
+ROUNDS: Final = 3
+NAIVE_S: Final = 8.0  # a turn
+DRAIN_S: Final = 12.0  # a round's backlog takes about so long
+MOST_LINES: Final = 2_000_000  # of one backlog
+# Limits per line: of model calls, of documents and writes, of bytes.
+CALLS, DOCUMENTS, BYTES = 1 / 1_000, 1 / 100, 1 / 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
-    """Of one form of message."""
+class Turn:
+    """Of the naive pipeline."""
 
-    form: str
     lines: int
-    messages: int
-    counted: int
     wall_s: float
-    cpu_s: float  # of the worker, all threads
-    found_s: float  # from the start of the process until its first lines can be found
-    ready_s: float  # ... and the embedding model is loaded
+    cpu_s: float
+    found: Sequence[tuple[float, int]]
+
+    @property
+    def lines_per_s(self) -> float:
+        return self.lines / self.wall_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    first: Figures  # cold: every pattern is new
+    rounds: Sequence[tuple[Figures, Turn]]
+    beside: Mapping[str, Figures]  # other loads
+    killed: Figures  # not a figure of speed
+    naive_bytes: float  # a line
+    quality: Quality
+    surplus: int  # lines counted more than sent
+    found_s: float
+    ready_s: float
     peak_mb: int
-    texts: int
-    documents: int
-    writes: int
 
     @property
-    def conserved(self) -> bool:
-        return self.counted == self.lines
+    def ratios(self) -> list[float]:
+        return [ours.lines_per_s / naive.lines_per_s for ours, naive in self.rounds]
 
     @property
-    def lines_per_s(self) -> int:
-        return round(self.lines / self.wall_s)
+    def worst(self) -> float:
+        """Our slowest against its quickest: its threads wait for each other when anything else runs."""
+        return min(ours.lines_per_s for ours, _ in self.rounds) / max(naive.lines_per_s for _, naive in self.rounds)
 
     @property
-    def lines_per_cpu_s(self) -> int:
-        return round(self.lines / self.cpu_s)
+    def steady(self) -> dict[str, float]:
+        """Per line, over the rounds."""
+        lines = sum(ours.lines for ours, _ in self.rounds)
+        of = {"model_calls": "texts", "documents": "documents", "writes": "writes", "bytes": "size_bytes"}
+        return {name: sum(getattr(ours, field) for ours, _ in self.rounds) / lines for name, field in of.items()}
+
+    @property
+    def guards(self) -> dict[str, bool]:
+        per_line = self.steady
+        return {
+            "conserved": self.surplus == 0,
+            "model_calls": per_line["model_calls"] <= CALLS,
+            "documents": per_line["documents"] <= DOCUMENTS,
+            "writes": per_line["writes"] <= DOCUMENTS,
+            "bytes": per_line["bytes"] <= BYTES * self.naive_bytes,
+            "quality": self.quality.ratio >= quality.GOAL,
+        }
 
 
-def measure(installation: Installation, form: str, *, count: int, keyed: bool) -> Figures:
-    """Blocks until all is found. Services are up; the installation's topics exist and are empty."""
-    installation.extra |= {"FRESHET_WORKER__SESSION_TIMEOUT_S": str(SESSION_S)}
-    with closing(Reads(installation)) as reads:
-        started = time.monotonic()
-        installation.start_worker(1, "--only", "logs")
-        worker = WorkerProcess.of(installation)
-        publish(corpus.one_by_one(WARM_UP, time.time(), keyed=True), **_to(installation))
-        installation.wait(lambda: reads.counted() >= WARM_UP, "the first lines", "worker-1", 120)
-        found_s = time.monotonic() - started
-        installation.wait(reads.embedded, "the embedding model", "worker-1", 120)
-        ready_s = time.monotonic() - started
-        with worker.stopped():
-            messages = publish(FORMS[form](count, time.time(), keyed=keyed), **_to(installation))
-            before = reads.totals()
-            cpu_s = worker.cpu_s()
-        began = time.monotonic()
-        installation.wait(lambda: reads.counted() >= WARM_UP + count, f"{count} lines", "worker-1", 600)
-        wall_s, cpu_s = time.monotonic() - began, worker.cpu_s() - cpu_s
-        time.sleep(SETTLE_S)
-        totals = reads.totals()
-    return Figures(
-        form=form,
-        lines=count,
-        messages=messages,
-        counted=totals.counted - WARM_UP,
-        wall_s=round(wall_s, 2),
-        cpu_s=round(cpu_s, 2),
-        found_s=round(found_s, 1),
-        ready_s=round(ready_s, 1),
-        peak_mb=worker.peak_mb(),
-        texts=totals.texts,
-        documents=totals.documents - before.documents,
-        writes=totals.writes - before.writes,
-    )
+@contextmanager
+def naive(bench: Bench, installation: Installation) -> Iterator[Dialogue]:
+    """The peer, which reads the same topic in a group of its own. It has an answer when it is ready."""
+    peer = Dialogue.with_peer(
+        "naive", bench.cache, installation.endpoints.kafka, installation.topics["logs"], f"{installation.name}.naive",
+        installation.endpoints.opensearch, naive_index(installation), log=installation.log("naive"),
+    )  # fmt: skip
+    with closing(peer):
+        yield peer
 
 
-def _to(installation: Installation) -> dict[str, Any]:
-    return {"bootstrap": installation.endpoints.kafka, "topics": installation.topics}
+def naive_index(installation: Installation) -> str:
+    return f"naive-{installation.name}"  # another prefix than ours, whose bytes are told by it
 
 
-def show(every: Sequence[Figures], out: Console) -> None:
-    rows: dict[str, Callable[[Figures], str]] = {
-        "messages": lambda f: f"{f.messages:,}",
-        "wall": lambda f: f"{f.wall_s:.1f} s",
-        "lines per second": lambda f: f"{f.lines_per_s:,}",
-        "lines per second of worker CPU": lambda f: f"{f.lines_per_cpu_s:,}",
-        "start of the worker to its first hit": lambda f: f"{f.found_s:.1f} s",
-        "start of the worker to its first vectors": lambda f: f"{f.ready_s:.1f} s",
-        "peak memory of the worker": lambda f: f"{f.peak_mb} MB",
-        "different texts (model calls)": lambda f: f"{f.texts:,}",
-        "documents in the index": lambda f: f"{f.documents:,}",
-        "index writes": lambda f: f"{f.writes:,}",
-        "every line counted once": lambda f: "[green]yes[/]" if f.conserved else f"[red]no: {f.counted:,}[/]",
+def compare(bench: Bench, installation: Installation) -> Comparison:
+    with naive(bench, installation) as peer, draining(installation) as drain:
+        peer.answer()
+        first = drain.backlog("hundred", bench.lines)
+        count = backlog_of(first)
+        rounds = []
+        for _ in range(ROUNDS):
+            ours = drain.backlog("hundred", count)
+            turn = Turn(**peer.ask({"seconds": NAIVE_S}))  # of what lies in the topic still; our worker is idle
+            rounds.append((ours, turn))
+            bench.out.print(f"  ours {ours.lines_per_s:,.0f} lines/s, naive {turn.lines_per_s:.1f}", style="dim")
+        beside = {
+            "a message a line": drain.backlog("one", bench.lines),
+            "no keys": drain.backlog("hundred", count, keyed=False),
+        }
+        peak_mb = drain.worker.peak_mb()
+        before_kill = drain.surplus()
+        killed = killed_within(drain, count)
+        surplus = drain.surplus()
+        bench.out.print(
+            f"  lines counted beyond those sent: {before_kill:,} before the kill, {surplus:,} after it", style="dim"
+        )
+        lines = sum(turn.lines for _, turn in rounds)
+        return Comparison(
+            first=first,
+            rounds=rounds,
+            beside=beside,
+            killed=killed,
+            naive_bytes=drain.reads.stored_bytes(naive_index(installation)) / lines,
+            quality=quality.measure(installation, peer),
+            surplus=surplus,
+            found_s=drain.found_s,
+            ready_s=drain.ready_s,
+            peak_mb=peak_mb,
+        )
+
+
+def backlog_of(first: Figures) -> int:
+    """Lines that take about as long as they should, in whole messages."""
+    return round(min(first.lines_per_s * DRAIN_S, MOST_LINES) / corpus.BATCH) * corpus.BATCH
+
+
+def killed_within(drain: Drain, count: int) -> Figures:
+    """SIGKILL when a third of the backlog is found; then another start of the same worker."""
+    installation = drain.installation
+    drain.send(drain.draw("hundred", count), count)
+    had = drain.sent - count
+    installation.wait(lambda: drain.reads.counted() > had + count / 3, "a third", "worker-1", 120)
+    installation.kill("worker-1")
+    installation.start_worker(1, "--only", "logs")
+    drain.worker = WorkerProcess.of(installation)
+    return replace(drain.figures(drain.all_found()), cpu_s=0.0)
+
+
+def show(found: Comparison, out: Console) -> None:
+    columns = {"cold": found.first, **{f"round {n}": ours for n, (ours, _) in enumerate(found.rounds, 1)}}
+    columns |= found.beside
+    turns = {f"round {n}": turn for n, (_, turn) in enumerate(found.rounds, 1)}
+    rows: dict[str, Callable[[str, Figures], str]] = {
+        "lines": lambda _, f: f"{f.lines:,}",
+        "wall": lambda _, f: f"{f.wall_s:.1f} s",
+        "lines per second": lambda _, f: f"{f.lines_per_s:,.0f}",
+        "lines per second of worker CPU": lambda _, f: f"{f.lines_per_cpu_s:,.0f}",
+        "naive, lines per second": lambda name, _: f"{turns[name].lines_per_s:.1f}" if name in turns else "",
+        "new texts (model calls)": lambda _, f: f"{f.texts:,}",
+        "lines a document": lambda _, f: f"{f.lines / max(f.documents, 1):,.0f}",
+        "lines a write": lambda _, f: f"{f.lines / max(f.writes, 1):,.0f}",
+        "bytes a line": lambda _, f: f"{f.size_bytes / f.lines:,.1f}",
     }
-    table = Table("lines a message", *(figures.form for figures in every))
+    table = Table("", *columns)
     for name, cell in rows.items():
-        table.add_row(name, *(cell(figures) for figures in every))
+        table.add_row(name, *(cell(column, figures) for column, figures in columns.items()))
     out.print(table)
+    out.print(
+        f"naive: {found.naive_bytes:,.0f} bytes a line (segments on disk after a flush, both sides alike). "
+        f"Worker: first hit {found.found_s:.1f} s and first vectors {found.ready_s:.1f} s after its start, "
+        f"at most {found.peak_mb} MB"
+    )
+    asked = Table(f"right among ten hits, {found.quality.patterns} patterns", "ours", "naive")
+    for kind, ours in found.quality.ours.items():
+        asked.add_row(kind, f"{ours:.3f}", f"{found.quality.theirs[kind]:.3f}")
+    out.print(asked)
+    out.print(", ".join(f"{name} {'[green]ok[/]' if ok else '[red]missed[/]'}" for name, ok in found.guards.items()))
 
 
 def run(bench: Bench) -> Summary:
     bench.out.print(
-        f"rate: {bench.lines:,} lines of the shop, seed {corpus.SEED}, all numbers and ids random, "
-        f"{corpus.EVENT_RATE:,.0f} lines/s of event time, {bench.partitions} partitions, "
-        f"{'keyed by pod' if bench.keyed else 'no keys'}, one worker"
+        f"rate: {corpus.STATED}; {corpus.BATCH} lines a message, {bench.partitions} partitions keyed by pod, "
+        f"one worker and the naive pipeline for {NAIVE_S:g} s, {ROUNDS} rounds, default threads, same cores"
     )
-    every = []
-    for form in (bench.form,) if bench.form else tuple(FORMS):
-        with bench.installed(f"rate-{form}") as installation:
-            every.append(measure(installation, form, count=bench.lines, keyed=bench.keyed))
-    show(every, bench.out)
-    forms = [
-        {**asdict(each), "lines_per_s": each.lines_per_s, "lines_per_cpu_s": each.lines_per_cpu_s} for each in every
-    ]
-    conserved = all(each.conserved for each in every)
-    headline = ", ".join(f"{each.lines_per_s:,} lines/s ({each.form})" for each in every)
-    guards = {"conserved": conserved}
-    return {"name": "rate", "ok": conserved, "headline": headline, "guards": guards, "forms": forms}
+    with bench.installed("rate") as installation:
+        found = compare(bench, installation)
+    show(found, bench.out)
+    ratio = median(found.ratios)
+    rate = median(ours.lines_per_s for ours, _ in found.rounds)
+    series.keep(
+        "rate", ours=[ours.found for ours, _ in found.rounds], naive=[turn.found for _, turn in found.rounds],
+        killed=found.killed.found,
+    )  # fmt: skip
+    return {
+        "name": "rate",
+        "ok": ratio >= GOAL and all(found.guards.values()),
+        "headline": f"{rate:,.0f} lines/s, {ratio:,.0f} times the naive pipeline, goal {GOAL:,.0f}",
+        "ratio": round(ratio),
+        "worst": round(found.worst),
+        "goal": GOAL,
+        "guards": found.guards | {"surplus_lines": found.surplus},
+        "lines_per_s": [round(ours.lines_per_s) for ours, _ in found.rounds],
+        "lines_per_cpu_s": [round(ours.lines_per_cpu_s) for ours, _ in found.rounds],
+        "naive_lines_per_s": [round(turn.lines_per_s, 1) for _, turn in found.rounds],
+        "per_line": {name: round(value, 6) for name, value in found.steady.items()},
+        "naive_bytes_per_line": round(found.naive_bytes),
+        "beside": {name: _brief(figures) for name, figures in {"cold": found.first, **found.beside}.items()},
+        "quality": asdict(found.quality) | {"ratio": round(found.quality.ratio, 3)},
+    }
+
+
+def _brief(figures: Figures) -> dict[str, Any]:
+    kept = {key: value for key, value in asdict(figures).items() if key != "found"}
+    return kept | {"lines_per_s": round(figures.lines_per_s), "lines_per_cpu_s": round(figures.lines_per_cpu_s)}

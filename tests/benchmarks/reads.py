@@ -55,11 +55,18 @@ class Reads:
         patterns = int(answer["hits"]["total"]["value"])
         return patterns > 0 and answer["aggregations"]["with"]["doc_count"] == patterns
 
-    def pattern_ids(self, marks: Collection[str]) -> dict[str, str]:
+    def unembedded(self) -> int:
+        """Patterns without a vector."""
+        missing = {"bool": {"must_not": {"exists": {"field": "vector"}}}}
+        answer = self._search("patterns", {"size": 0, "track_total_hits": True, "query": missing})
+        return int(answer["hits"]["total"]["value"])
+
+    def pattern_ids(self, marks: Collection[str], *, embedded: bool = False) -> dict[str, str]:
         """Which of these words are in a pattern that can be found, with the pattern's id."""
+        vector = {"filter": {"exists": {"field": "vector"}}} if embedded else {}
         body = {
             "size": 1_000,
-            "query": {"match": {"search_text": " ".join(marks)}},
+            "query": {"bool": {"must": {"match": {"search_text": " ".join(marks)}}, **vector}},
             "_source": ["template", "pattern_id"],
         }
         hits = self._search("patterns", body)["hits"]["hits"]
@@ -85,6 +92,16 @@ class Reads:
             writes=stats["indexing"]["index_total"],
             size_mb=round(stats["store"]["size_in_bytes"] / 1e6, 1),
         )
+
+    def stored_bytes(self, indices: str = "") -> int:
+        """Of all our documents, or of other indices: the segments on disk after a flush, replicas left out."""
+        names = indices or f"{self._prefix}-*"
+        self._client.indices.refresh(index=names)
+        self._client.indices.flush(index=names)
+        found = self._client.indices.segments(index=names)["indices"].values()  # the size in its statistics lags behind
+        copies = (copy for index in found for shard in index["shards"].values() for copy in shard)
+        segments = (segment for copy in copies if copy["routing"]["primary"] for segment in copy["segments"].values())
+        return sum(int(segment["size_in_bytes"]) for segment in segments)
 
     def _search(self, kind: str, body: dict[str, Any]) -> Any:
         options = {"ignore_unavailable": "true", "allow_no_indices": "true", "search_pipeline": "_none"}

@@ -33,7 +33,7 @@ from spark_jobs.history import History
 from spark_jobs.kafka_source import Range, client_options, messages, read_kafka
 from spark_jobs.partials import folds, parts_of
 from spark_jobs.session import map_arrow, start
-from tests.benchmarks import corpus, rate
+from tests.benchmarks import corpus, drain
 from tests.benchmarks.bench import Bench, Summary
 from tests.benchmarks.machine import PROC
 
@@ -65,7 +65,9 @@ class Figures:
 def measure(installation: Installation, *, count: int, out: Console) -> Figures:
     """Blocks. The installation's topics exist and are empty."""
     installation.extra["FRESHET_EMBEDDER__KIND"] = "hashing"  # models are measured by `rate`
-    worker = rate.measure(installation, "hundred", count=count, keyed=True)
+    with drain.draining(installation) as worker_drain:
+        worker = worker_drain.backlog("hundred", count)
+        conserved = worker_drain.conserved()
     installation.stop()
     settings = settings_of(installation)
     held = ranges.hold(settings.kafka, [installation.topics["logs"]], None, None, "")
@@ -100,7 +102,7 @@ def measure(installation: Installation, *, count: int, out: Console) -> Figures:
         written_s = time.monotonic() - began
     finally:
         spark.stop()
-    everything = count + rate.WARM_UP
+    everything = count + drain.WARM_UP
     return Figures(
         lines=everything,
         fold_s=tuple(round(each.wall_s, 2) for each, _ in passes),
@@ -112,7 +114,7 @@ def measure(installation: Installation, *, count: int, out: Console) -> Figures:
         worker_written_s=worker.wall_s,
         spark_written_s=round(written_s, 2),
         documents=report.documents,
-        complete=worker.conserved and first.records == cold.records == report.records == everything,
+        complete=conserved and first.records == cold.records == report.records == everything,
     )
 
 

@@ -20,13 +20,17 @@ FOLDER = Path(__file__).parent
 
 def run(name: str, cache: Path, *args: str, stdin: bytes = b"", env: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The peer's last line. Its environment is made in the cache the first time; raises StartupError when it fails."""
-    home = FOLDER / name
-    command = ["uv", "run", "--quiet", "--frozen", "--project", str(home), "python", str(home / "run.py"), *args]
-    found = subprocess.run(command, input=stdin, capture_output=True, env=environment(name, cache) | dict(env or {}))
+    environ = environment(name, cache) | dict(env or {})
+    found = subprocess.run(command(name, *args), input=stdin, capture_output=True, env=environ)
     if found.returncode:
         raise StartupError(f"peer {name} failed ({found.returncode}): {found.stderr.decode(errors='replace')[-2000:]}")
     last: dict[str, Any] = json.loads(found.stdout.splitlines()[-1])
     return last
+
+
+def command(name: str, *args: str) -> list[str]:
+    home = str(FOLDER / name)
+    return ["uv", "run", "--quiet", "--frozen", "--project", home, "python", f"{home}/run.py", *args]
 
 
 def environment(name: str, cache: Path) -> dict[str, str]:
