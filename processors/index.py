@@ -23,7 +23,8 @@ from schemas.settings import OpenSearch as OpenSearchSettings
 EXISTS: Final = "resource_already_exists_exception"
 Json = dict[str, Any]
 WORKLOAD: Final = ("cluster", "namespace", "workload")  # whose turn it is to be embedded
-PAGE_WORKLOADS, PAGE_PATTERNS = 8, 100  # of each; OpenSearch's own limit for the latter is 100
+PAGE_WORKLOADS, PAGE_PATTERNS = 8, 50  # so many of each; OpenSearch's own limit for the latter is 100
+PAGE_SAMPLE: Final = 400  # of all, so that a large backlog does not take as many pages
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +79,9 @@ class Index(Protocol):
         """One bulk request: an outcome per write in order; None when the answer does not match the question."""
 
     def without_vector(self, page: Json | None = None) -> WithoutVector:
-        """Patterns that still miss their vector, as of the last refresh: some of each of a few workloads.
+        """Patterns that still miss their vector, as of the last refresh: some of a few workloads each, and some of all.
 
-        Page by page all workloads. Costs the index about a millisecond per thousand of them.
+        Page by page every workload. Costs the index about a millisecond per thousand of them.
         """
 
     def set_vectors(self, vectors: Mapping[Target, Sequence[float]]) -> None:
@@ -233,9 +234,10 @@ class OpenSearchIndex:
         missing = {"bool": {"must_not": {"exists": {"field": "vector"}}}}
         sources = [{name: {"terms": {"field": name, "missing_bucket": True}}} for name in WORKLOAD]
         composite = {"size": PAGE_WORKLOADS, "sources": sources, **({"after": page} if page else {})}
-        some = {"top_hits": {"size": PAGE_PATTERNS, "_source": ["template"]}}
+        some = {"top_hits": {"size": PAGE_PATTERNS, "_source": ["template", *WORKLOAD]}}
         body = {
-            "size": 0,
+            "size": PAGE_SAMPLE,
+            "_source": ["template", *WORKLOAD],
             "track_total_hits": True,
             # At random, so that several workers seldom embed the same ones.
             "query": {"function_score": {"query": missing, "random_score": {}, "boost_mode": "replace"}},
@@ -244,17 +246,13 @@ class OpenSearchIndex:
         path = f"/{self.names.pattern('patterns')}/_search?search_pipeline=_none&allow_no_indices=true"
         answer = self._call("POST", path, body)
         found = answer.get("aggregations", {}).get("workloads", {"buckets": []})
-        return WithoutVector(
-            total=answer["hits"]["total"]["value"],
-            texts={
-                workload_of(bucket["key"]): {
-                    Target("patterns", hit["_index"].rsplit("-", 1)[1], hit["_id"]): hit["_source"]["template"]
-                    for hit in bucket["some"]["hits"]["hits"]
-                }
-                for bucket in found["buckets"]
-            },
-            following=found.get("after_key") if len(found["buckets"]) == PAGE_WORKLOADS else None,
-        )
+        texts: dict[tuple[str, ...], dict[Target, str]] = {}
+        for hits in (answer["hits"], *(bucket["some"]["hits"] for bucket in found["buckets"])):
+            for hit in hits["hits"]:
+                target = Target("patterns", hit["_index"].rsplit("-", 1)[1], hit["_id"])
+                texts.setdefault(workload_of(hit["_source"]), {})[target] = hit["_source"]["template"]
+        following = found.get("after_key") if len(found["buckets"]) == PAGE_WORKLOADS else None
+        return WithoutVector(answer["hits"]["total"]["value"], texts, following)
 
     def set_vectors(self, vectors: Mapping[Target, Sequence[float]]) -> None:
         lines = []
@@ -375,12 +373,13 @@ class FakeIndex:
         after = workload_of(page) if page else ()
         workloads = sorted({workload_of(pattern) for pattern in missing.values()})
         shown = [workload for workload in workloads if workload > after][:PAGE_WORKLOADS]
-        texts = {
-            workload: {t: d["template"] for t, d in missing.items() if workload_of(d) == workload} for workload in shown
-        }
-        some = {workload: dict(list(patterns.items())[:PAGE_PATTERNS]) for workload, patterns in texts.items()}
+        texts: dict[tuple[str, ...], dict[Target, str]] = {}
+        for nth, (target, pattern) in enumerate(missing.items()):
+            mine = texts.setdefault(workload_of(pattern), {})
+            if nth < PAGE_SAMPLE or (workload_of(pattern) in shown and len(mine) < PAGE_PATTERNS):
+                mine[target] = pattern["template"]
         following = dict(zip(WORKLOAD, shown[-1], strict=True)) if len(shown) == PAGE_WORKLOADS else None
-        return WithoutVector(len(missing), some, following)
+        return WithoutVector(len(missing), texts, following)
 
     def set_vectors(self, vectors: Mapping[Target, Sequence[float]]) -> None:
         for target, vector in vectors.items():
