@@ -6,7 +6,8 @@ template. Two steps on that form, both cached; where the kernel is compiled it r
 
 1. token by token: a token that holds a digit is a variable; so are paths, URLs, host names, e-mail addresses, quoted
    words, hexadecimal words, overlong tokens and the value of `key=value`. Enclosing punctuation and keys stay.
-2. over the masked line, what only the neighbours give away: day and month names, who logs in; then runs collapse.
+2. over the masked line, what only the neighbours give away: day and month names, who logs in, a number's unit; then
+   runs collapse.
 
 Of a text with several lines (a stack trace) the first line counts, and the last line that names an exception: the
 innermost `Caused by` of a JVM, the closing line of a Python traceback. Frames never count.
@@ -67,6 +68,8 @@ _WHO: Final = re.compile(
     r"([^\s*]+)(?= (?:from|by|on|at|in|with|\[|\()|$)"
 )
 _LONG_VALUE: Final = re.compile(r"([A-Za-z_][\w.-]*+)(=|:)\"\*[^\"]*+\"")  # quoted, of several words
+# The unit, as the scale, is chosen by the number: 512 B, 1.5 KB; <1 sec, 2 min. Written together they are one token.
+_QUANTITY: Final = re.compile(r"[<>~]?\*(?: (?:[kKMGTP]?i?B|[nuµm]?s|m?secs?|mins?|hrs?))+(?=[,;:.)\]]*(?: |$))")
 _RUNS: Final = re.compile(r"\*(?:[,;:/. ]*\*)+")
 
 
@@ -165,6 +168,7 @@ def _mask_phrases(line: str) -> str:
         line = _NOTHING.sub(lambda match: f"{match[0][0]}*{match[0][1]}", line)
         line = _WHO.sub(r"\1*", line)
         line = _LONG_VALUE.sub(_mask_long_value, line)
+        line = _QUANTITY.sub("*", line)
         line = _without_repeats(_RUNS.sub("*", line))
         if len(line) > MAX_TEMPLATE_CHARS:
             line = line[: line.rfind(" ", 0, MAX_TEMPLATE_CHARS)]

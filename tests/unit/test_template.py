@@ -85,6 +85,9 @@ FRAGMENTS = (
         "--flag=",
         "://",
         "C:\\x",
+        " ms",
+        " KB",
+        "<1",
     ),
 )
 log_text = st.lists(st.sampled_from(FRAGMENTS) | st.text(max_size=5), max_size=40).map("".join)
@@ -164,6 +167,8 @@ def test_no_more_tokens_than_allowed() -> None:
         ),
         ("started at Fri Jun 7 10:00:00", "started at Sat Jul 8 11:00:00"),
         ("zones [a1]", "zones [a1, b2, c3]"),
+        ("free 512 B, used 3 MB", "free 1.5 GB, used 7 KB"),
+        ("took <1 sec", "took 2 min"),
     ],
 )
 def test_lines_that_say_the_same(first: str, second: str) -> None:
@@ -179,6 +184,7 @@ def test_lines_that_say_the_same(first: str, second: str) -> None:
         ("boom\njava.io.IOException: disk", "boom\njava.lang.OutOfMemoryError: heap"),
         ('"Started" reason="BackOff"', '"Started" reason="Pulled"'),
         ("read/write error", "client/server error"),
+        ("found 3 s", "found 3 servers"),
     ],
 )
 def test_lines_that_say_something_else(first: str, second: str) -> None:
