@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check lint format bench eval faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo demo-all up down status logs test check lint format bench profile bench-plots eval faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -48,6 +48,12 @@ format: ready ## format the code and mend what the linter can mend
 
 bench: ready ## end to end: freshness and rate, what a replay costs, Spark beside a worker (NAME=freshness|rate|replay|spark)
 	@$(PYTHON) -m tests.benchmarks $(NAME) $(ARGS)
+
+profile: ready ## where a worker's time goes under load: a table, and a flame graph in .bench/
+	@$(PYTHON) -m tests.benchmarks.profile $(ARGS)
+
+bench-plots: ready ## draw the last benchmarks, from .bench/ into deploy/plots/
+	@$(PYTHON) -m tests.benchmarks.plots $(ARGS)
 
 eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
 	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)

@@ -10,13 +10,15 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
-from tests.benchmarks import embedding, freshness, rate, replay, spark
+from tests.benchmarks import burst, embedding, freshness, growth, rate, replay, spark
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
 
 BENCHMARKS: Final[Mapping[str, Measure]] = {
+    "burst": burst.run,
     "embedding": embedding.run,
     "freshness": freshness.run,
+    "growth": growth.run,
     "rate": rate.run,
     "replay": replay.run,
     "spark": spark.run,
