@@ -10,15 +10,17 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
-from tests.benchmarks import burst, embedding, freshness, growth, rate, replay, spark
+from tests.benchmarks import burst, consumer, embedding, freshness, growth, load, rate, replay, spark
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
 
 BENCHMARKS: Final[Mapping[str, Measure]] = {
     "burst": burst.run,
+    "consumer": consumer.run,
     "embedding": embedding.run,
     "freshness": freshness.run,
     "growth": growth.run,
+    "load": load.run,
     "rate": rate.run,
     "replay": replay.run,
     "spark": spark.run,

@@ -1,0 +1,252 @@
+"""Freshness while the reference load is sent, catching up with a backlog while it goes on, and a second worker.
+
+The load is sent by a process of its own, its messages made before. Marked lines, each of them a new pattern, are sent
+beside it; their age is counted from their event time to the first search that finds them.
+"""
+
+import random
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from confluent_kafka.admin import AdminClient
+from rich.console import Console
+from rich.table import Table
+
+from deploy.installation import Installation
+from deploy.shop.delivery import publish
+from tests.benchmarks import corpus, series
+from tests.benchmarks.bench import Bench, Summary
+from tests.benchmarks.dialogue import Dialogue
+from tests.benchmarks.drain import Drain, Figures, draining
+from tests.benchmarks.freshness import POLL_S, Probe, at
+from tests.benchmarks.machine import WorkerProcess
+
+SHARES: Final = {"half": 0.5, "full": 1.0}  # of the rate of a backlog that is drained
+GOALS_S: Final = {"half": 2.0, "full": 5.0}  # p99
+LIVE: Final = 0.25  # of it: the live rate
+CATCHES_UP: Final = 3.0  # times the live rate
+SCALES: Final = 1.7  # two workers, where there are cores for them
+PHASE_S: Final = 20.0
+MARKS_PER_S: Final = 5.0
+DRAIN_S: Final = 8.0
+STARTS_S: Final = 20.0  # a worker, at most
+BEHIND_S: Final = 2.0  # of live lines not found yet: caught up
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Freshness:
+    rate: str
+    lines_per_s: int
+    marks: int
+    lost: int
+    p50_s: float
+    p99_s: float
+    max_s: float
+    behind: int  # lines not found yet when the last was sent
+    sender_cpu: float  # share of a core
+    sender_late_s: float
+    ages_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CatchUp:
+    minutes: float
+    live_per_s: int
+    backlog: int
+    wall_s: float  # from the first line that is found until the worker is level with the live lines
+    found: int  # lines meanwhile, live ones included
+    level: bool  # while live lines were still being sent
+
+    @property
+    def ratio(self) -> float:
+        """What was found, against the live rate."""
+        return self.found / self.wall_s / self.live_per_s
+
+    @property
+    def net_ratio(self) -> float:
+        """The backlog alone: 3 is the limit where the live rate is a quarter of what one worker can."""
+        return self.backlog / self.wall_s / self.live_per_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TwoWorkers:
+    """On two partitions."""
+
+    one: float  # lines a second
+    two: float
+    one_per_cpu_s: float
+    two_per_cpu_s: float
+
+    @property
+    def ratio(self) -> float:
+        return self.two / self.one
+
+
+def freshness(drain: Drain, sender: Dialogue, rate: str, full: float) -> Freshness:
+    lines_per_s, probe = full * SHARES[rate], Probe(drain.installation, drain.reads, random.Random(time.time_ns()))
+    drain.draws += 1
+    sender.ask({"prepare": [lines_per_s, PHASE_S, drain.draws]})
+    sender.tell({"send": PHASE_S})
+    began, marks = time.monotonic(), 0
+    while (passed := time.monotonic() - began) < PHASE_S:
+        if passed >= marks / MARKS_PER_S:
+            probe.send()
+            marks += 1
+        probe.look()
+        time.sleep(POLL_S)
+    sent = sender.answer()
+    drain.sent += sent["lines"] + marks
+    behind = drain.sent - drain.reads.counted()
+    probe.finish()
+    drain.all_found()
+    ages = sorted(probe.ages_s)
+    return Freshness(
+        rate=rate,
+        lines_per_s=round(sent["lines"] / sent["wall_s"]),
+        marks=marks,
+        lost=probe.outstanding,
+        p50_s=at(ages, 0.50),
+        p99_s=at(ages, 0.99),
+        max_s=round(ages[-1], 2),
+        behind=behind,
+        sender_cpu=sent["cpu_share"],
+        sender_late_s=sent["late_s"],
+        ages_s=tuple(round(age, 3) for age in ages),
+    )
+
+
+def catch_up(drain: Drain, sender: Dialogue, full: float, minutes: float) -> tuple[CatchUp, list[tuple[float, int]]]:
+    """The worker was down for `minutes`; live lines go on while it catches up."""
+    installation, live = drain.installation, full * LIVE
+    backlog = round(live * minutes * 60 / corpus.BATCH) * corpus.BATCH
+    lasts_s = STARTS_S + 2 * minutes * 60 / CATCHES_UP
+    drain.draws += 2
+    sender.ask({"prepare": [live, lasts_s, drain.draws]})
+    installation.stop("worker-1")
+    messages = corpus.by_the_hundred(backlog, time.time(), keyed=True, draw=drain.draws - 1, per_second=live)
+    publish(messages, installation.endpoints.kafka, topics=installation.topics)
+    had, samples = drain.reads.counted(), list[tuple[float, int]]()
+    sender.tell({"send": lasts_s})
+    sending = time.monotonic()
+    installation.start_worker(1, "--only", "logs")
+    drain.worker = WorkerProcess.of(installation)
+
+    def level() -> bool:
+        """Sample once."""
+        sent, found = live * min(time.monotonic() - sending, lasts_s), drain.reads.counted() - had
+        if found:
+            samples.append((round(time.monotonic() - sending, 2), found))
+        return backlog + sent - found <= live * BEHIND_S
+
+    installation.wait(level, "the worker to catch up", "worker-1", 600)
+    (first_s, first), (last_s, last) = samples[0], samples[-1]
+    drain.sent += backlog + sender.answer()["lines"]
+    drain.all_found()
+    done = CatchUp(
+        minutes=minutes,
+        live_per_s=round(live),
+        backlog=backlog,
+        wall_s=round(last_s - first_s, 2),
+        found=last - first,
+        level=last_s < lasts_s,
+    )
+    return done, samples
+
+
+def two_workers(bench: Bench) -> TwoWorkers:
+    with bench.installed("load-two", partitions=2) as installation, draining(installation) as drain:
+        count = lines_of(drain.backlog("hundred", bench.lines))
+        one = drain.backlog("hundred", count)
+        installation.start_worker(2, "--only", "logs")
+        installation.wait(lambda: members(installation) == 2, "two members", "worker-2", 60)
+        drain.backlog("hundred", bench.lines)  # both have begun to write
+        second, messages = WorkerProcess.of(installation, number=2), drain.draw("hundred", count)
+        with second.stopped():
+            drain.send(messages, count)
+            cpu_s = second.cpu_s()
+        two = drain.figures(drain.all_found())
+        spent_s = two.cpu_s + second.cpu_s() - cpu_s
+    return TwoWorkers(
+        one=round(one.lines_per_s),
+        two=round(two.lines_per_s),
+        one_per_cpu_s=round(one.lines_per_cpu_s),
+        two_per_cpu_s=round(two.lines / spent_s),
+    )
+
+
+def members(installation: Installation) -> int:
+    """Those of the installation's groups that have partitions."""
+    admin = AdminClient({"bootstrap.servers": installation.endpoints.kafka})
+    groups = [group.group_id for group in admin.list_consumer_groups().result().valid]
+    mine = [group for group in groups if group == installation.name or group.startswith(f"{installation.name}.")]
+    described = [future.result() for future in admin.describe_consumer_groups(mine).values()] if mine else []
+    return sum(bool(member.assignment.topic_partitions) for group in described for member in group.members)
+
+
+def lines_of(cold: Figures) -> int:
+    """Of a backlog that takes about as long as it should."""
+    return round(cold.lines_per_s * DRAIN_S / corpus.BATCH) * corpus.BATCH
+
+
+def show(fresh: Sequence[Freshness], caught: CatchUp, two: TwoWorkers, out: Console) -> None:
+    table = Table("rate", "lines/s", "marked lines", "lost", "p50", "p99", "max", "goal", "lines behind", "sender")
+    for each in fresh:
+        ages = (f"{age:.2f} s" for age in (each.p50_s, each.p99_s, each.max_s))
+        table.add_row(
+            each.rate, f"{each.lines_per_s:,}", str(each.marks), str(each.lost), *ages, f"{GOALS_S[each.rate]:g} s",
+            f"{each.behind:,}", f"{each.sender_cpu:.0%} of a core",
+        )  # fmt: skip
+    out.print(table)
+    out.print(
+        f"caught up with {caught.minutes:g} minutes at {caught.live_per_s:,} lines/s in {caught.wall_s:.1f} s while "
+        f"they went on: {caught.ratio:.1f} times the live rate, the backlog alone {caught.net_ratio:.1f} times"
+    )
+    out.print(
+        f"two workers on two partitions: {two.two:,} lines/s, one {two.one:,}: {two.ratio:.2f} times, with Kafka and "
+        f"OpenSearch on the same cores; per CPU second {two.two_per_cpu_s:,} and {two.one_per_cpu_s:,}"
+    )
+
+
+def run(bench: Bench) -> Summary:
+    bench.out.print(
+        f"load: {corpus.STATED}, here at the rates below; {corpus.BATCH} lines a message, "
+        f"{bench.partitions} partitions keyed by pod, one worker; {PHASE_S:g} s a phase, {MARKS_PER_S:g} marked lines/s; a backlog of "
+        f"{bench.minutes:g} minutes (`--minutes 10` for the whole)"
+    )
+    with bench.installed("load") as installation, draining(installation) as drain:
+        full = drain.backlog("hundred", lines_of(drain.backlog("hundred", bench.lines))).lines_per_s
+        bench.out.print(f"  a backlog is drained at {full:,.0f} lines/s", style="dim")
+        topic = installation.topics["logs"]
+        sending = Dialogue.with_ours(
+            "tests.benchmarks.sender", installation.endpoints.kafka, topic, log=installation.log("sender")
+        )
+        with closing(sending) as sender:
+            sender.answer()
+            fresh = [freshness(drain, sender, rate, full) for rate in SHARES]
+            caught, samples = catch_up(drain, sender, full, bench.minutes)
+        surplus = drain.surplus()
+    two = two_workers(bench)
+    show(fresh, caught, two, bench.out)
+    series.keep("load", ages_s={each.rate: each.ages_s for each in fresh}, catch_up=samples)
+    guards = {
+        "conserved": surplus == 0,
+        "nothing_lost": all(each.lost == 0 for each in fresh),
+        "level_with_live": caught.level,
+        "freshness": all(each.p99_s <= GOALS_S[each.rate] for each in fresh),
+        "catches_up": caught.ratio >= CATCHES_UP,
+    }
+    ages = [f"p99 {each.p99_s:.2f} s at {each.rate} rate, goal {GOALS_S[each.rate]:g} s" for each in fresh]
+    return {
+        "name": "load",
+        "ok": all(guards.values()),
+        "headline": ", ".join((*ages, f"catches up at {caught.ratio:.1f} times, goal {CATCHES_UP:g}")),
+        "ratio": round(caught.ratio, 2),
+        "guards": guards,
+        "drained_per_s": round(full),
+        "freshness": [{k: v for k, v in asdict(each).items() if k != "ages_s"} for each in fresh],
+        "catch_up": asdict(caught) | {"ratio": round(caught.ratio, 2), "net_ratio": round(caught.net_ratio, 2)},
+        "two_workers": asdict(two) | {"ratio": round(two.ratio, 2), "goal": SCALES},
+    }
