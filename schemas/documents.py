@@ -44,6 +44,11 @@ def slice_key(topic_id: str, partition: int, offset: int) -> str:
     return f"{topic_id}/{partition}/{offset >> BLOCK_BITS}"
 
 
+def block_start(offset: int) -> int:
+    """The first offset of the block that a slice covers."""
+    return offset >> BLOCK_BITS << BLOCK_BITS
+
+
 def slice_at(topic_id: str, partition: int, offset: int) -> tuple[str, int]:
     """The slice that counts a record, and the record's place in it.
 

@@ -9,7 +9,7 @@ import typer
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from cag.topic import describe
-from schemas.documents import BLOCK_BITS, slice_key
+from schemas.documents import block_start, slice_key
 from schemas.errors import SinkUnavailable, StartupError
 from schemas.settings import Kafka
 from spark_jobs.kafka_source import Range, client_options
@@ -126,9 +126,9 @@ def plan(held: Sequence[Held]) -> Plan:
         if each.committed is not None and each.committed < end:
             notes.append(f"{name}: ends at {each.committed}, where the live group has got to, instead of {end}")
             end = each.committed
-        start = max(each.low, asked >> BLOCK_BITS << BLOCK_BITS)
+        start = max(each.low, block_start(asked))
         if min(asked, each.high) < end and start < end:
-            if start & ((1 << BLOCK_BITS) - 1):
+            if start != block_start(start):
                 continued.add(slice_key(each.topic_id, each.partition, start))
             ranges.append(Range(each.topic, each.topic_id, each.partition, start, end))
     if gone and not ranges:

@@ -27,6 +27,7 @@ from schemas.settings import Settings
 from streams.letters import view
 from streams.letters.replay import Positions, Replayer, plan, verdict
 from streams.letters.scan import Catalog, Filters, Found, LetterPlace, by_age, find, known_topics, parse_place
+from streams.moments import moment_ms
 from streams.topics import Broker
 
 app = typer.Typer(no_args_is_help=True, help="What could not be used: look at it, mend the cause, count it after all.")
@@ -147,8 +148,8 @@ def _filters(topic: str, stage: str, reason: str, since: str, until: str) -> Fil
         topic=topic,
         stage=stage,
         reason=reason,
-        since_ms=view.moment_ms(since, now, "--since") if since else 0,
-        until_ms=view.moment_ms(until, now, "--until") if until else None,
+        since_ms=moment_ms(since, now, option="--since") if since else 0,
+        until_ms=moment_ms(until, now, option="--until") if until else None,
     )
 
 

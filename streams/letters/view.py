@@ -10,7 +10,6 @@ from rich.table import Table
 from rich.text import Text
 
 from schemas.dead_letters import Foreign, Letter
-from schemas.errors import StartupError
 from schemas.records import Message
 from streams.letters.replay import SKIPPED, Skip, Tally
 from streams.letters.scan import Catalog, Found
@@ -22,20 +21,7 @@ REASON_CHARS: Final = 80  # in a row
 _UNPRINTABLE: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
 )
-_AGO: Final = re.compile(r"([0-9]{1,6})([smhd])")
-_SECONDS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 Redact = Callable[[str], str]
-
-
-def moment_ms(text: str, now: dt.datetime, option: str) -> int:
-    """`90m`, `2d` (ago), or an ISO 8601 moment, UTC where it names no zone. Raises StartupError."""
-    if ago := _AGO.fullmatch(text):
-        return int(now.timestamp() * 1000) - int(ago[1]) * _SECONDS[ago[2]] * 1000
-    try:
-        moment = dt.datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        raise StartupError(f"{option}: neither a moment such as 2026-11-20T14:05Z nor an age such as 90m") from None
 
 
 def when(time_ms: int) -> str:

@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
-from schemas.documents import BLOCK_BITS
+from schemas.documents import BLOCK_BITS, block_start
 from schemas.errors import StartupError
+from streams.moments import moment_ms
 from streams.topics import Log
 
-_UNITS: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400, "w": 604_800}
-_RELATIVE: Final = re.compile(rf"(\d{{1,9}})([{''.join(_UNITS)}])")
 _OFFSET: Final = re.compile(r"(?:(\d+):)?(\d+)")
 
 
@@ -63,20 +62,6 @@ class Stretch:
         return (f"{self.topic_id}/{self.place.partition}/{block}" for block in range(first, last + 1))
 
 
-def moment_ms(text: str, now: dt.datetime, *, option: str) -> int:
-    """Epoch milliseconds of `2026-11-20T14:05Z`, or of `2h` (ago). Raises StartupError."""
-    if relative := _RELATIVE.fullmatch(text):
-        moment = now - dt.timedelta(seconds=int(relative[1]) * _UNITS[relative[2]])
-    else:
-        try:
-            moment = dt.datetime.fromisoformat(text)
-        except ValueError:
-            raise StartupError(
-                f"{option} {text}: give a moment such as 2026-11-20T14:05Z, or how long ago, such as 2h or 3d"
-            ) from None
-    return round((moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).timestamp() * 1000)
-
-
 def bound(moment: str, offsets: Sequence[str], now: dt.datetime, *, option: str) -> Bound:
     """`moment` or `offsets` (N for every partition, or PARTITION:N), not both. Raises StartupError."""
     if moment and offsets:
@@ -94,10 +79,6 @@ def bound(moment: str, offsets: Sequence[str], now: dt.datetime, *, option: str)
         else:
             partitions[int(match[1])] = int(match[2])
     return Bound(every=every, partitions=partitions)
-
-
-def block_start(offset: int) -> int:
-    return offset >> BLOCK_BITS << BLOCK_BITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

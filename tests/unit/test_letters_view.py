@@ -76,18 +76,6 @@ def test_how_a_letter_is_named(text: str, place: object) -> None:
         assert parse_place(text) == place
 
 
-@pytest.mark.parametrize(
-    ("text", "ago_s"),
-    [("90m", 5_400), ("2d", 172_800), ("2026-11-20T11:00Z", 3_600), ("2026-11-20T11:00:00", 3_600), ("soon", None)],
-)
-def test_times(text: str, ago_s: int | None) -> None:
-    if ago_s is None:
-        with pytest.raises(StartupError, match="--since"):
-            view.moment_ms(text, NOW, "--since")
-    else:
-        assert view.moment_ms(text, NOW, "--since") == (NOW.timestamp() - ago_s) * 1000
-
-
 def test_a_source_without_letters_is_told() -> None:
     def fetch(_: LetterPlace) -> Message:
         raise AssertionError("nothing is to be read")

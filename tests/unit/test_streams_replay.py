@@ -30,7 +30,7 @@ from streams.replay.reader import Lost
 from streams.replay.repairs import Repairs
 from streams.replay.shadow_run import check
 from streams.replay.shadows import Label, behind, caught_up, switch_actions
-from streams.replay.stretches import Bound, Measured, Place, Stretch, bound, moment_ms, plan
+from streams.replay.stretches import Bound, Measured, Place, Stretch, bound, plan
 from streams.topics import Log
 
 NOW = dt.datetime(2026, 11, 20, 12, tzinfo=dt.UTC)
@@ -39,19 +39,6 @@ LOGS = Place("logs", 0)
 
 
 # -- ranges -----------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("2h", "2026-11-20T10:00+00:00"),
-        ("3d", "2026-11-17T12:00+00:00"),
-        ("2026-11-20T11:30", "2026-11-20T11:30+00:00"),
-        ("2026-11-20T11:30+02:00", "2026-11-20T09:30+00:00"),
-    ],
-)
-def test_a_moment_is_iso_or_so_long_ago(text: str, expected: str) -> None:
-    assert moment_ms(text, NOW, option="--from") == dt.datetime.fromisoformat(expected).timestamp() * 1000
 
 
 @pytest.mark.parametrize(
