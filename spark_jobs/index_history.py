@@ -72,19 +72,12 @@ def index_history(
     known = KnownLetters(settings.kafka, label)
     if not (archive and rejects):  # an archive with its rejects in a folder needs no Kafka
         known.read()
-    plan = None
-    if not archive:
-        group = "" if shadow else group_of(settings.kafka.group, label)
-        held = ranges.hold(settings.kafka, names, ranges.option(begin, "--from"), ranges.option(end, "--to"), group)
-        plan = ranges.plan(held)
-        for note in plan.notes:
-            notes.print(note, markup=False)
-        notes.print(f"{plan.offsets:,} offsets of {len(plan.ranges)} partitions into {label}")
-        if not plan.ranges:
-            _tell(Report(), dry_run=dry_run, as_json=as_json, label=label, separate=False)
-            return
-    elif begin or end:
+    if archive and (begin or end):
         raise typer.BadParameter("for Kafka only; name the files or folders of an archive instead", param_hint="--from")
+    plan = None if archive else _plan(settings, names, begin, end, label=label, shadow=bool(shadow))
+    if plan and not plan.ranges:
+        _tell(Report(), dry_run=dry_run, as_json=as_json, label=label, separate=False)
+        return
     spark = start("freshet index_history", master, submitted=submitted)
     try:
         with one_line():
@@ -119,6 +112,18 @@ def _inputs(settings: Settings, topics: list[str], archive: list[str], read_as: 
             "(FRESHET_KAFKA__INPUTS says which there are)"
         )
     return topics or sorted(declared)
+
+
+def _plan(settings: Settings, names: list[str], begin: str, end: str, *, label: str, shadow: bool) -> ranges.Plan:
+    """What to read of Kafka. Raises BadParameter, StartupError, SinkUnavailable."""
+    group = "" if shadow else group_of(settings.kafka.group, label)
+    plan = ranges.plan(
+        ranges.hold(settings.kafka, names, ranges.option(begin, "--from"), ranges.option(end, "--to"), group)
+    )
+    for note in plan.notes:
+        notes.print(note, markup=False)
+    notes.print(f"{plan.offsets:,} offsets of {len(plan.ranges)} partitions into {label}")
+    return plan
 
 
 def _of_kafka(spark: SparkSession, settings: Settings, plan: ranges.Plan) -> tuple[DataFrame, Folding]:

@@ -19,6 +19,37 @@ from streams.replay.stretches import bound
 DEFAULT: Final = "run"
 WIDTH: Final = 200  # of tables that go to a file
 NICE: Final = 10  # the live workers come first
+RUN_HELP: Final = """Read a range again and write what is missing. The default command: `replay logs --from 2h`.
+
+Into the live generation nothing changes that is complete: writing is a join, a record is counted once however
+often it is read, and a dead letter that exists is not written again. What is missing comes back: documents or day
+indices that were deleted, counts that an index restored from a snapshot no longer has.
+
+Counts are exact from the start of a block of 2^20 offsets of a partition. So reading starts at the block's start,
+also when --from lies within it, and ends where the live group has committed. Then:
+
+- lost, and live is done with it (its minute is over): comes back identical;
+
+- lost while live still writes into it: live may hold it with a part of its count until it is done with it. The
+  report names how many documents this concerns; run the same command once more a minute later;
+
+- the beginning of the block is gone from Kafka: counting goes on from what is stored. A document that was lost as
+  well comes back without the records that are gone, and one that live has made anew since keeps live's count. The
+  report says so beforehand, --dry-run too;
+
+- records that are in a dead letter stay there, also when they could be read by now: `dead-letters replay` counts
+  them, under the letter's own coordinates. What it had counted and was lost comes back by running it again.
+
+Positions are kept in a consumer group of its own. When interrupted, the same command goes on where it was; what
+was stored meanwhile is then taken as it is.
+
+With --shadow NAME the present settings (another embedding model, redaction, template) build indices of their own,
+from the earliest record or --from on, and follow live until `replay promote NAME`; workers go on with the old
+settings. `replay diff NAME` compares.
+
+Exit codes: 0 done (a shadow: stopped, promoted or caught up), 1 could not start, 72 too many dead letters,
+75 interrupted.
+"""
 
 
 class DefaultGroup(TyperGroup):
@@ -39,7 +70,7 @@ notes = Console(stderr=True, highlight=False, soft_wrap=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 
 
-@app.command(DEFAULT)
+@app.command(DEFAULT, help=RUN_HELP)
 def run(
     topics: Annotated[list[str] | None, typer.Argument(help="Input topics; with --shadow always all of them.")] = None,
     since: Annotated[str, typer.Option("--from", help="A moment (2026-11-20T14:05Z) or how long ago (2h, 3d).")] = "",
@@ -59,37 +90,6 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read, write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Read a range again and write what is missing. The default command: `replay logs --from 2h`.
-
-    Into the live generation nothing changes that is complete: writing is a join, a record is counted once however
-    often it is read, and a dead letter that exists is not written again. What is missing comes back: documents or day
-    indices that were deleted, counts that an index restored from a snapshot no longer has.
-
-    Counts are exact from the start of a block of 2^20 offsets of a partition. So reading starts at the block's start,
-    also when --from lies within it, and ends where the live group has committed. Then:
-
-    - lost, and live is done with it (its minute is over): comes back identical;
-
-    - lost while live still writes into it: live may hold it with a part of its count until it is done with it. The
-      report names how many documents this concerns; run the same command once more a minute later;
-
-    - the beginning of the block is gone from Kafka: counting goes on from what is stored. A document that was lost as
-      well comes back without the records that are gone, and one that live has made anew since keeps live's count. The
-      report says so beforehand, --dry-run too;
-
-    - records that are in a dead letter stay there, also when they could be read by now: `dead-letters replay` counts
-      them, under the letter's own coordinates. What it had counted and was lost comes back by running it again.
-
-    Positions are kept in a consumer group of its own. When interrupted, the same command goes on where it was; what
-    was stored meanwhile is then taken as it is.
-
-    With --shadow NAME the present settings (another embedding model, redaction, template) build indices of their own,
-    from the earliest record or --from on, and follow live until `replay promote NAME`; workers go on with the old
-    settings. `replay diff NAME` compares.
-
-    Exit codes: 0 done (a shadow: stopped, promoted or caught up), 1 could not start, 72 too many dead letters,
-    75 interrupted.
-    """
     os.nice(NICE)
     now = dt.datetime.now(dt.UTC)
     options = replay_run.Options(
