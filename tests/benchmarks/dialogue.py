@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +23,13 @@ class Dialogue:
         self._log, self._command = log, command
         with log.open("wb") as stderr:
             self._process = subprocess.Popen(
-                command, cwd=CHECKOUT, env=dict(env), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr
+                command,
+                cwd=CHECKOUT,
+                env=dict(env),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,  # `uv run` has a child: they end together
             )
 
     @classmethod
@@ -60,5 +67,5 @@ class Dialogue:
         try:
             self._process.wait(CLOSES_S)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
