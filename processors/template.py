@@ -18,7 +18,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from processors.canonical import canonical, canonical_pure
+from processors.canonical import canonical_pure
 
 TEMPLATE_VERSION: Final = 2
 MAX_TEXT_CHARS: Final = 4096  # of the canonical form; what lies behind is never looked at
@@ -75,11 +75,7 @@ _RUNS: Final = re.compile(r"\*(?:[,;:/. ]*\*)+")
 
 def template_pure(text: str) -> str:
     """What `template` is where nothing is compiled, and what it must be where the kernel is."""
-    return _mask_pure(_message(canonical_pure(text)))
-
-
-def _message(text: str) -> str:
-    """What of a text in its canonical form is looked at, on one line."""
+    text = canonical_pure(text)
     if len(text) > MAX_TEXT_CHARS:
         text = text[:MAX_TEXT_CHARS]
     if "\n" in text:
@@ -87,10 +83,6 @@ def _message(text: str) -> str:
     if '{"' in text[:32] and text.lstrip().startswith('{"'):
         pairs, count = _JSON_KEY.subn(r" \1=", text)
         text = pairs.rstrip().removesuffix("}") if count else text
-    return text
-
-
-def _mask_pure(text: str) -> str:
     return _known_phrases(_mask_tokens(text.split(None, MAX_TOKENS)[:MAX_TOKENS]))
 
 
@@ -196,15 +188,12 @@ def _without_repeats(line: str) -> str:
 
 
 _known_phrases = lru_cache(maxsize=1 << 13)(_mask_phrases)
-_mask: Callable[[str], str]
+
+# The template of a redacted text: one line of at most MAX_TEMPLATE_CHARS characters, its own template.
+template: Callable[[str], str]
 try:
     import freshet_kernel
 except ImportError:  # not compiled, see canonical.py
-    _mask = _mask_pure
+    template = template_pure
 else:
-    _mask = freshet_kernel.mask(_mask_longer, _mask_phrases, _mask_pure)
-
-
-def template(text: str) -> str:
-    """The template of a redacted text: one line of at most MAX_TEMPLATE_CHARS characters, its own template."""
-    return _mask(_message(canonical(text)))
+    template = freshet_kernel.template(_mask_longer, _mask_phrases, template_pure)

@@ -2,31 +2,49 @@
    Python function beside them.
 
    The rules and their reasons stand there: this file may only be faster. It knows what a canonical form is, and of the
-   masks one case (in `masked`); every other token or line is asked of Python once and remembered. */
+   masks one case (in `template_of`); every other token or line is asked of Python once and remembered. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
 
 enum { SHORTEST_RUN = 4 };                         /* of hexadecimal digits, to be an id */
-enum { SHORT_WORD = 12, MOST_TOKENS = 256 };       /* as in template.py */
+enum { LONGEST_TEXT = 4096, MOST_TOKENS = 256, SHORT_WORD = 12 };  /* as in template.py */
 enum { LONGEST_TOKEN = 96, LONGEST_LINE = 1024 };  /* that is remembered */
 enum { WAYS = 4 };                                 /* slots that a key may lie in */
 enum { TOKENS = 1 << 16, LINES = 1 << 13 };        /* that are remembered at most, both powers of two: 40 MiB at worst */
 
 /* Kinds of characters, as bits: a word's bits together say what it is made of. */
-enum { ZERO = 1, DIGIT = 2, HEX_LETTER = 4, OTHER_LETTER = 8, UNDERSCORE = 16, SPACE = 32, SPECIAL = 64, PLAIN = 128 };
+enum { DIGIT = 1, HEX_LETTER = 2, OTHER_LETTER = 4, UNDERSCORE = 8, SPACE = 16, SPECIAL = 32, PLAIN = 64 };
 enum { LETTER = HEX_LETTER | OTHER_LETTER, WORD = LETTER | DIGIT | UNDERSCORE };
 
 static const unsigned char kinds[256] = {
     [0 ... 255] = PLAIN,
-    ['0'] = DIGIT | ZERO, ['1' ... '9'] = DIGIT,
+    ['0' ... '9'] = DIGIT,
     ['a' ... 'f'] = HEX_LETTER, ['g' ... 'z'] = OTHER_LETTER, ['A' ... 'Z'] = OTHER_LETTER, ['_'] = UNDERSCORE,
     ['\t' ... '\r'] = SPACE, ['\x1c' ... '\x1f'] = SPACE, [' '] = SPACE,  /* where str.split splits */
     ['='] = SPECIAL, ['<'] = SPECIAL, ['"'] = SPECIAL, ['\''] = SPECIAL,   /* a pair, a placeholder, quotes */
 };
 
 /* ---- canonical(text); self: the Python function for text that is not ASCII. */
+
+/* `from` begins with a word or beside one. */
+static void write_canonical(unsigned char *to, const unsigned char *from, Py_ssize_t length)
+{
+    for (Py_ssize_t at = 0; at < length; at++) {
+        unsigned char held = 0, kind;
+        const Py_ssize_t start = at;
+        for (; at < length && (kind = kinds[from[at]]) & WORD; at++) {
+            held |= kind;
+            to[at] = kind & DIGIT ? '0' : from[at];
+        }
+        if (held == (DIGIT | HEX_LETTER) && at - start >= SHORTEST_RUN)
+            for (Py_ssize_t i = start; i < at; i++)
+                to[i] = (i - start) & 1 ? '0' : 'a';
+        if (at < length)
+            to[at] = from[at];
+    }
+}
 
 static PyObject *canonical_of(PyObject *self, PyObject *text)
 {
@@ -47,19 +65,7 @@ static PyObject *canonical_of(PyObject *self, PyObject *text)
         return NULL;
     unsigned char *to = PyUnicode_1BYTE_DATA(made);
     memcpy(to, from, word);
-    for (Py_ssize_t at = word; at < length; at++) {
-        unsigned char held = 0, kind;
-        const Py_ssize_t start = at;
-        for (; at < length && (kind = kinds[from[at]]) & WORD; at++) {
-            held |= kind;
-            to[at] = kind & DIGIT ? '0' : from[at];
-        }
-        if ((held & ~ZERO) == (DIGIT | HEX_LETTER) && at - start >= SHORTEST_RUN)
-            for (Py_ssize_t i = start; i < at; i++)
-                to[i] = (i - start) & 1 ? '0' : 'a';
-        if (at < length)
-            to[at] = from[at];
-    }
+    write_canonical(to + word, from + word, length - word);
     if (!memcmp(from, to, length)) {
         Py_DECREF(made);
         return Py_NewRef(text);
@@ -89,7 +95,7 @@ typedef struct {
     unsigned turn;
 } Table;
 
-static uint64_t hash_of(const Table *table, const char *bytes, size_t length)
+static uint64_t hash_of(const Table *table, const unsigned char *bytes, size_t length)
 {
     uint64_t hash = table->seed ^ length, word;
     for (; length >= 8; bytes += 8, length -= 8) {
@@ -98,13 +104,14 @@ static uint64_t hash_of(const Table *table, const char *bytes, size_t length)
         hash ^= hash >> 32;
     }
     for (word = 0; length; length--)
-        word = word << 8 | (unsigned char)*bytes++;
+        word = word << 8 | *bytes++;
     hash = (hash ^ word) * 0x9E3779B97F4A7C15u;
     return hash ^ hash >> 32;
 }
 
 /* The value, borrowed, or NULL. */
-static PyObject *recall(const Table *table, uint64_t hash, const char *bytes, Py_ssize_t length)
+static PyObject *recall(const Table *table, uint64_t hash, const unsigned char *bytes,
+                        Py_ssize_t length)
 {
     const Slot *slot = table->slots + (hash & (table->sets - 1)) * WAYS;
     for (int way = 0; way < WAYS && slot->key; way++, slot++)
@@ -143,41 +150,17 @@ static void close_table(Table *table)
     table->slots = NULL;
 }
 
-/* ---- mask(text): the template of a canonical line; self: a capsule with the Python functions and their answers. */
+/* ---- template(text); self: a capsule with the Python functions and what they answered. */
 
 typedef struct {
-    PyObject *token, *line, *other;  /* of one token, of the masked tokens joined, of text that is not ASCII */
+    PyObject *token, *line, *other;  /* of a token, of the masked tokens joined, of any text */
     Table tokens, lines;
 } Masks;
 
-typedef struct {
-    char *bytes;
-    Py_ssize_t used, room;
-    char own[4096];
-} Buffer;
-
-static int append(Buffer *buffer, const void *bytes, Py_ssize_t length)
-{
-    if (buffer->used + length > buffer->room) {
-        const Py_ssize_t room = (buffer->used + length) * 2;
-        char *wider = PyMem_Realloc(buffer->bytes == buffer->own ? NULL : buffer->bytes, room);
-        if (!wider) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        if (buffer->bytes == buffer->own)
-            memcpy(wider, buffer->own, buffer->used);
-        buffer->bytes = wider;
-        buffer->room = room;
-    }
-    memcpy(buffer->bytes + buffer->used, bytes, length);
-    buffer->used += length;
-    return 0;
-}
-
 /* A new reference to what the table or, failing that, the Python function says of these ASCII bytes. While Python
    runs, another thread may use the table. */
-static PyObject *answer(Table *table, PyObject *function, const char *bytes, Py_ssize_t length, Py_ssize_t longest)
+static PyObject *answer(Table *table, PyObject *function, const unsigned char *bytes, Py_ssize_t length,
+                        Py_ssize_t longest)
 {
     const uint64_t hash = length > longest ? 0 : hash_of(table, bytes, length);
     PyObject *value = length > longest ? NULL : recall(table, hash, bytes, length);
@@ -188,8 +171,8 @@ static PyObject *answer(Table *table, PyObject *function, const char *bytes, Py_
         return NULL;
     memcpy(PyUnicode_1BYTE_DATA(key), bytes, length);
     value = PyObject_CallOneArg(function, key);
-    if (value && !(PyUnicode_CheckExact(value) && PyUnicode_IS_ASCII(value))) {
-        PyErr_Format(PyExc_TypeError, "the mask of %R is no ASCII text", key);
+    if (value && !PyUnicode_CheckExact(value)) {
+        PyErr_Format(PyExc_TypeError, "the mask of %R is no text", key);
         Py_CLEAR(value);
     }
     if (value && length <= longest && !recall(table, hash, bytes, length))
@@ -198,52 +181,67 @@ static PyObject *answer(Table *table, PyObject *function, const char *bytes, Py_
     return value;
 }
 
-/* Appends the mask of one token whose characters are of these kinds. */
-static int masked(Masks *self, Buffer *buffer, const unsigned char *token, Py_ssize_t length, unsigned char held)
+/* Whether a text is one line that stands for itself, in characters that we know. */
+static int is_plain(PyObject *text)
 {
-    if (length < SHORT_WORD && !(held & ~LETTER))
-        return append(buffer, token, length);
-    /* No pair, no quotes, no placeholder, nothing around it, and a digit. */
-    if (held & ZERO && !(held & SPECIAL) && kinds[token[0]] & (LETTER | DIGIT) &&
-        kinds[token[length - 1]] & (LETTER | DIGIT))
-        return append(buffer, "*", 1);
-    PyObject *mask = answer(&self->tokens, self->token, (const char *)token, length, LONGEST_TOKEN);
-    if (!mask)
-        return -1;
-    const int failed = append(buffer, PyUnicode_1BYTE_DATA(mask), PyUnicode_GET_LENGTH(mask));
-    Py_DECREF(mask);
-    return failed;
+    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_ASCII(text) || PyUnicode_GET_LENGTH(text) > LONGEST_TEXT)
+        return 0;
+    const unsigned char *at = PyUnicode_1BYTE_DATA(text), *end = at + PyUnicode_GET_LENGTH(text);
+    if (memchr(at, '\n', end - at))
+        return 0;
+    while (at < end && kinds[*at] == SPACE)
+        at++;
+    return at == end || at[0] != '{' || at[1] != '"';  /* a text ends with a NUL */
 }
 
-static PyObject *mask(PyObject *capsule, PyObject *text)
+static PyObject *template_of(PyObject *capsule, PyObject *text)
 {
     Masks *self = PyCapsule_GetPointer(capsule, NULL);
-    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_ASCII(text))
+    if (!is_plain(text))
         return PyObject_CallOneArg(self->other, text);
     const unsigned char *at = PyUnicode_1BYTE_DATA(text), *end = at + PyUnicode_GET_LENGTH(text);
-    Buffer buffer = {.bytes = buffer.own, .room = sizeof buffer.own};
-    PyObject *made = NULL;
+    unsigned char line[LONGEST_TEXT + 1], *to = line;  /* what is written is never longer than what was read */
     for (int count = 0; count < MOST_TOKENS; count++) {
         while (at < end && kinds[*at] == SPACE)
             at++;
         if (at == end)
             break;
+        if (count)
+            *to++ = ' ';
         const unsigned char *token = at;
-        unsigned char held = 0;
-        for (; at < end && kinds[*at] != SPACE; at++)
-            held |= kinds[*at];
-        if ((count && append(&buffer, " ", 1)) || masked(self, &buffer, token, at - token, held))
-            goto done;
+        unsigned char *copy = to, held = 0, kind;
+        for (; at < end && (kind = kinds[*at]) != SPACE; at++) {
+            held |= kind;
+            *to++ = *at;
+        }
+        const Py_ssize_t length = at - token;
+        if (length < SHORT_WORD && !(held & ~LETTER))
+            continue;
+        /* A digit in it, no pair, quotes or placeholder, nothing around it. */
+        if (held & DIGIT && !(held & SPECIAL) && kinds[*token] & (LETTER | DIGIT) && kinds[at[-1]] & (LETTER | DIGIT)) {
+            *copy = '*';
+            to = copy + 1;
+            continue;
+        }
+        if (held & DIGIT)
+            write_canonical(copy, token, length);
+        PyObject *mask = answer(&self->tokens, self->token, copy, length, LONGEST_TOKEN);
+        if (!mask)
+            return NULL;
+        const Py_ssize_t masked = PyUnicode_GET_LENGTH(mask);
+        if (!PyUnicode_IS_ASCII(mask) || masked > length) {  /* of a rule that we were not made for */
+            Py_DECREF(mask);
+            return PyObject_CallOneArg(self->other, text);
+        }
+        memcpy(copy, PyUnicode_1BYTE_DATA(mask), masked);
+        to = copy + masked;
+        Py_DECREF(mask);
     }
-    made = answer(&self->lines, self->line, buffer.bytes, buffer.used, LONGEST_LINE);
-done:
-    if (buffer.bytes != buffer.own)
-        PyMem_Free(buffer.bytes);
-    return made;
+    return answer(&self->lines, self->line, line, to - line, LONGEST_LINE);
 }
 
-static PyMethodDef mask_method = {
-    "mask", mask, METH_O, "mask(text, /)\n--\n\nThe template of a line in its canonical form."};
+static PyMethodDef template_method = {
+    "template", template_of, METH_O, "template(text, /)\n--\n\nThe template of a redacted text."};
 
 static void free_masks(PyObject *capsule)
 {
@@ -256,12 +254,12 @@ static void free_masks(PyObject *capsule)
     PyMem_Free(self);
 }
 
-static PyObject *make_mask(PyObject *Py_UNUSED(module), PyObject *args)
+static PyObject *make_template(PyObject *Py_UNUSED(module), PyObject *args)
 {
     PyObject *token, *line, *other, *capsule = NULL, *made = NULL;
-    if (!PyArg_ParseTuple(args, "OOO:mask", &token, &line, &other))
+    if (!PyArg_ParseTuple(args, "OOO:template", &token, &line, &other))
         return NULL;
-    PyObject *name = PyUnicode_FromString(mask_method.ml_name);
+    PyObject *name = PyUnicode_FromString(template_method.ml_name);
     if (!name)
         return NULL;
     const uint64_t seed = PyObject_Hash(name);  /* drawn anew for each process */
@@ -279,7 +277,7 @@ static PyObject *make_mask(PyObject *Py_UNUSED(module), PyObject *args)
     self->token = Py_NewRef(token);
     self->line = Py_NewRef(line);
     self->other = Py_NewRef(other);
-    made = PyCFunction_New(&mask_method, capsule);
+    made = PyCFunction_New(&template_method, capsule);
     Py_DECREF(capsule);
     return made;
 }
@@ -287,9 +285,10 @@ static PyObject *make_mask(PyObject *Py_UNUSED(module), PyObject *args)
 static PyMethodDef functions[] = {
     {"canonical", make_canonical, METH_O,
      "canonical(other, /)\n--\n\nThe function for ASCII text; `other` is asked for any other."},
-    {"mask", make_mask, METH_VARARGS,
-     "mask(token, line, other, /)\n--\n\nThe function for ASCII text. It asks `token` for the mask of a token and `line` "
-     "for the template\nof masked tokens, once each while it remembers, and `other` for any other text."},
+    {"template", make_template, METH_VARARGS,
+     "template(token, line, other, /)\n--\n\nThe function for single lines of ASCII text. It asks `token` for the mask of a "
+     "token in its canonical\nform and `line` for the template of masked tokens, once each while it remembers; `other` for "
+     "any other text."},
     {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot slots[] = {{0, NULL}};  /* nothing of its own: any number of interpreters may load it */

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
 def canonical(other: Callable[[str], str], /) -> Callable[[str], str]: ...
-def mask(
+def template(
     token: Callable[[str], str], line: Callable[[str], str], other: Callable[[str], str], /
 ) -> Callable[[str], str]: ...

@@ -67,13 +67,12 @@ def test_the_same_object_when_nothing_changes() -> None:
 
 
 def test_what_python_raises_comes_through() -> None:
-    mask = freshet_kernel.mask(lambda token: "é", lambda line: str(1 / len(line)), str)
+    made = freshet_kernel.template(len, lambda line: str(1 / len(line)), str)
     with pytest.raises(TypeError, match="'k=v'"):
-        mask("k=v")
+        made("k=v")
     with pytest.raises(ZeroDivisionError):
-        mask("")
-    assert mask("a 0") == str(1 / 3)
-    assert mask("é 7") == "é 7"
+        made("")
+    assert made("a 7") == str(1 / 3)
 
 
 def test_python_is_asked_once() -> None:
@@ -83,6 +82,13 @@ def test_python_is_asked_once() -> None:
         asked.append(text)
         return text
 
-    mask = freshet_kernel.mask(ask, ask, ask)
-    assert mask("k=v k=w x0") == mask(" k=v\tk=w x0\n") == "k=v k=w *"
-    assert asked == ["k=v", "k=w", "k=v k=w *"]
+    made = freshet_kernel.template(ask, ask, ask)
+    assert made("k=v k=9f3c x9") == made(" k=v\tk=1a2b x0") == "k=v k=a0a0 *"
+    assert asked == ["k=v", "k=a0a0", "k=v k=a0a0 *"]
+
+
+@pytest.mark.parametrize("text", ["é 7", "a\nb", ' {"a": 1}', "x" * 4_097, "k=v"])
+def test_what_is_left_to_python(text: str) -> None:
+    """Also when a mask is longer than its token or no ASCII."""
+    for mask in ("longer", "é"):
+        assert freshet_kernel.template(lambda token, mask=mask: mask, str, lambda text: "other")(text) == "other"
