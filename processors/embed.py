@@ -4,6 +4,7 @@ Nothing is loaded at import or on construction: the identity, which the generati
 the model's files. `load` takes seconds and belongs in the background; until then `ready` is False and `embed` waits.
 """
 
+import atexit
 import gc
 import hashlib
 import math
@@ -196,6 +197,7 @@ def _no_collections() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else some libraries complain at the end that their objects are still there
         if was_on:
             gc.enable()
 
