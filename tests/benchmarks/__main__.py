@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
-from tests.benchmarks import burst, consumer, embedding, freshness, growth, load, rate, replay, spark
+from tests.benchmarks import burst, consumer, embedding, freshness, growth, load, rate, replay, spark, startup
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
 
@@ -24,6 +24,7 @@ BENCHMARKS: Final[Mapping[str, Measure]] = {
     "rate": rate.run,
     "replay": replay.run,
     "spark": spark.run,
+    "startup": startup.run,
 }
 out = Console(highlight=False, soft_wrap=True)
 
