@@ -8,11 +8,12 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Final
 
+from processors.canonical import MOST_CHARS
 from processors.redact import Redactor
 from schemas.records import Alert, KubernetesEvent, MetricSample, Resource, State
 from schemas.settings import Redaction
 
-REMEMBERED: Final = 1 << 16  # labels and resources come again and again
+REMEMBERED: Final = 1 << 16  # labels and resources come again and again; long ones hardly do
 _NO_QUOTES: Final = str.maketrans("\"'`\\\n", "_____")
 
 
@@ -58,7 +59,10 @@ class RecordRedactor(Redactor):
 
     def fields(self, fields: Mapping[str, str]) -> dict[str, str]:
         """Labels and the like: a value may be a secret by its own shape or by its name."""
-        return dict(self._field(name, value) for name, value in fields.items())
+        return dict(
+            self._field(name, value) if len(name) + len(value) <= MOST_CHARS else self._redacted_field(name, value)
+            for name, value in fields.items()
+        )
 
     def _redacted_field(self, name: str, value: str) -> tuple[str, str]:
         shown = self(value)

@@ -238,6 +238,17 @@ def test_linear_rules_are_accepted(regex: str) -> None:
     assert ExtraRule(name="ours", regex=regex).regex == regex
 
 
+@pytest.mark.parametrize(("length", "remembered"), [(100, 1), (10_000, 0)])
+def test_long_fields_are_redacted_and_not_remembered(length: int, remembered: int) -> None:
+    redact = RecordRedactor(Redaction())
+    value = "said " * (length // 5)
+    assert redact.fields({"password": "correcthorse", "description": value}) == {
+        "password": "<redacted:password>",
+        "description": value,
+    }
+    assert redact._field.cache_info().currsize == 1 + remembered
+
+
 def test_every_field_of_a_record() -> None:
     redact = RecordRedactor(Redaction())
     secret = token("ghp_", ALNUM, 36)
