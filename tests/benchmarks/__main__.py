@@ -10,7 +10,19 @@ from rich.console import Console
 from rich.table import Table
 
 from schemas.errors import FreshetError
-from tests.benchmarks import burst, consumer, embedding, freshness, growth, load, rate, replay, spark, startup
+from tests.benchmarks import (
+    burst,
+    consumer,
+    embedding,
+    freshness,
+    growth,
+    load,
+    rate,
+    replay,
+    spark,
+    startup,
+    templates,
+)
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
 
@@ -25,6 +37,7 @@ BENCHMARKS: Final[Mapping[str, Measure]] = {
     "replay": replay.run,
     "spark": spark.run,
     "startup": startup.run,
+    "templates": templates.run,
 }
 out = Console(highlight=False, soft_wrap=True)
 
