@@ -130,9 +130,13 @@ class Sink:
         self.publish()
         self.embed()
 
-    def embed(self) -> Embedded:
+    def embed(self) -> None:
         """Give patterns their vectors for a while. Blocks. Raises SinkUnavailable and SinkMisconfigured."""
-        return self._vectorizer.run()
+        self._vectorizer.run()
+
+    def embedded(self) -> Embedded:
+        """What `embed` did since this was asked last."""
+        return self._vectorizer.report()
 
     def publish(self) -> None:
         """Refresh what was written, then publish watermarks: what one names can be found. Raises SinkUnavailable."""

@@ -32,12 +32,12 @@ Pattern = tuple[Target, str]  # and its text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Embedded:
-    """Of one turn; what was deferred since the turn before."""
+    """What was done since the last report."""
 
     new: int  # patterns embedded within their budget
     late: int  # ... that were put off, or had missed their vector
     deferred: Mapping[Why, int]
-    without: int | None  # patterns without a vector in the whole index; None: not looked at yet
+    without: int  # patterns that the whole index has without a vector, as it was looked at last
 
 
 class Vectorizer:
@@ -57,7 +57,8 @@ class Vectorizer:
         self._refused_s = self._look_at = float("-inf")
         self._late: Turns[Pattern] = Turns()
         self._page: dict[str, Any] | None = None
-        self._without: int | None = None
+        self._without = 0
+        self._counts: Counter[str] = Counter()
         self._done: dict[Target, float] = {}  # when; for as long as the index may not show it
 
     def offer(self, target: Target, pattern: Mapping[str, Any]) -> None:
@@ -69,9 +70,9 @@ class Vectorizer:
                 self._deferred[why] += 1
                 self._refused_s, self._look_at = now_s, min(self._look_at, now_s + SOON_S)
 
-    def run(self) -> Embedded:
+    def run(self) -> None:
         """Embed for a while. Blocks. Raises SinkUnavailable and SinkMisconfigured, then the sweep finds the rest."""
-        began, done = self._clock(), Counter[str]()
+        began = self._clock()
         self._done = {target: at_s for target, at_s in self._done.items() if at_s > began - SHOWN_AFTER_S}
         try:
             while self._clock() < began + TURN_S:
@@ -81,22 +82,24 @@ class Vectorizer:
                 if not new and not late:
                     break
                 self._write({**dict(new), **dict(late)})
-                done += Counter(new=len(new), late=len(late))
+                self._counts += Counter(new=len(new), late=len(late))
+                self._without = max(0, self._without - len(late))
         except (SinkUnavailable, SinkMisconfigured):
             self._look_at = self._clock()
             raise
+
+    def report(self) -> Embedded:
+        """To be called by who calls `run`, also when that raised."""
         with self._lock:
             deferred, self._deferred = self._deferred, Counter()
-        return Embedded(new=done["new"], late=done["late"], deferred=deferred, without=self._without)
+        counts, self._counts = self._counts, Counter()
+        return Embedded(new=counts["new"], late=counts["late"], deferred=deferred, without=self._without)
 
     def _put_off(self, most: int) -> list[Pattern]:
         """Up to so many that miss their vector, of all workloads in turn."""
         if not self._late and self._clock() >= self._look_at:
             self._look()
-        late = [pattern for pattern in self._late.take(most) if pattern[0] not in self._done]
-        if self._without is not None:
-            self._without = max(0, self._without - len(late))
-        return late
+        return [pattern for pattern in self._late.take(most) if pattern[0] not in self._done]
 
     def _look(self) -> None:
         """Ask the index for a few of each of the next workloads; rarely when it has none, or when asking is dear."""

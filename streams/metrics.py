@@ -81,8 +81,7 @@ class WorkerMetrics:
         self._embedded.labels("late").inc(progress.late)
         for why, patterns in progress.deferred.items():
             self._deferred.labels(why).inc(patterns)
-        if progress.without is not None:
-            self._without_vector.set(progress.without)
+        self._without_vector.set(progress.without)
 
     def put_off(self) -> None:
         self._put_off.inc()

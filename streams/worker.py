@@ -204,7 +204,10 @@ class Worker:
 
     def embed(self) -> None:
         """Beside `publish`: a watermark must not wait for the model."""
-        self.metrics.embedded(self.sink.embed())
+        try:
+            self.sink.embed()
+        finally:
+            self.metrics.embedded(self.sink.embedded())
 
     def farewell(self) -> None:
         """All that was taken is acknowledged: say how far it reaches."""

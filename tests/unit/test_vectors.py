@@ -7,7 +7,7 @@ import pytest
 
 from processors.budget import Budget, Turns, Why
 from processors.index import FakeIndex, WithoutVector, Write
-from processors.vectors import BATCH, LATE_BATCH, LATE_SHARE, SHOWN_AFTER_S, SWEEP_EVERY_S, TURN_S, Vectorizer
+from processors.vectors import BATCH, LATE_BATCH, LATE_SHARE, SHOWN_AFTER_S, SWEEP_EVERY_S, TURN_S, Embedded, Vectorizer
 from schemas.documents import Target
 from schemas.errors import SinkUnavailable
 
@@ -67,6 +67,10 @@ class Site:
         self.index, self.model = CountingIndex(), Model(each_s)
         self.vectors = Vectorizer(self.index, self.model, per_minute, clock=lambda: self.model.now_s)  # type: ignore[arg-type]
 
+    def run(self) -> Embedded:
+        self.vectors.run()
+        return self.vectors.report()
+
     def create(self, workload: str, count: int, *, offered: bool = True) -> None:
         for n in range(count):
             target = Target("patterns", DAY, f"{workload}-{n}")
@@ -91,15 +95,15 @@ def test_what_is_within_the_budget_is_embedded_first_and_the_rest_follows() -> N
     site = Site(per_minute=10, each_s=TURN_S / 40)
     site.create("burst", 500)
     site.create("quiet", 1)
-    done = site.vectors.run()
+    done = site.run()
     assert (done.new, done.deferred) == (11, {Why.WORKLOAD: 490})
     assert "quiet says 0" in site.model.asked[:BATCH]
     assert done.late < 3 * LATE_BATCH  # a turn ends when its time is up
-    while site.vectors.run().late:
+    while site.run().late:
         site.model.now_s += 1
     assert site.index.without_vector().total == 0
     assert len(site.model.asked) == len(set(site.model.asked)) == 501
-    assert site.vectors.run().without == 0
+    assert site.run().without == 0
 
 
 def test_deferred_patterns_are_served_while_new_ones_never_end() -> None:
@@ -108,7 +112,7 @@ def test_deferred_patterns_are_served_while_new_ones_never_end() -> None:
     for _ in range(100):
         site.create("new", BATCH)
         site.index.documents = {t: d for t, d in site.index.documents.items() if "vector" not in d or "late" in t.id}
-        site.vectors.run()
+        site.run()
         site.model.now_s += 1
     assert site.asked("late") == 100
 
@@ -118,16 +122,16 @@ def test_a_large_backlog_does_not_starve_a_small_one() -> None:
     site.create("burst", 5_000, offered=False)
     site.create("zzz", 1, offered=False)
     site.model.each_s = TURN_S / LATE_SHARE
-    site.vectors.run()
+    site.run()
     assert site.asked("zzz") == 1
 
 
 @pytest.mark.parametrize(("waited_s", "looks"), [(SWEEP_EVERY_S - 1, 1), (SWEEP_EVERY_S, 2)])
 def test_an_index_that_misses_nothing_is_asked_rarely(waited_s: float, looks: int) -> None:
     site = Site()
-    site.vectors.run()
+    site.run()
     site.model.now_s += waited_s
-    site.vectors.run()
+    site.run()
     assert site.index.looks == looks
 
 
@@ -136,9 +140,10 @@ def test_a_model_that_was_away_loses_nothing() -> None:
     site.create("quiet", 3)
     site.model.away = True
     with pytest.raises(SinkUnavailable):
-        site.vectors.run()
+        site.run()
+    assert site.vectors.report().without == 3
     site.model.away = False
-    assert site.vectors.run().late == 3
+    assert site.run().late == 3
     assert site.index.without_vector().total == 0
 
 
@@ -146,7 +151,7 @@ def test_a_vector_that_was_taken_away_comes_again() -> None:
     """A purge writes the document anew, without its vector."""
     site = Site()
     site.create("quiet", 1)
-    site.vectors.run()
+    site.run()
     del site.index.documents[Target("patterns", DAY, "quiet-0")]["vector"]
     site.model.now_s += SWEEP_EVERY_S + SHOWN_AFTER_S
-    assert site.vectors.run().late == 1
+    assert site.run().late == 1
