@@ -1,17 +1,19 @@
 """Folding: many records become few documents, counted by slices. Pure and in memory; `sink.py` writes the result."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, NamedTuple
 
 from processors import merge
 from schemas.documents import Target, slice_at
-from schemas.records import Coordinates, Message, Resource
+from schemas.records import ERROR, Coordinates, Message, Resource
 
 EXEMPLARS: Final = 3  # the k smallest by hash, kept beside the first and the last
 IDENTIFIERS: Final = 16
 OBSERVATIONS: Final = 60
 POINTS: Final = 60  # one a minute: an hour's document is bounded by nature
+STATES: Final = frozenset(("events", "alerts"))  # kinds of which each change is news
 PRUNE_AT: Final = 64  # pending exemplars of one document before they are cut down, so that memory stays bounded
 
 
@@ -59,6 +61,13 @@ class Change:
     exemplars: dict[str, dict[str, Any]] = field(default_factory=dict)
     identifiers: set[str] = field(default_factory=set)
     delta: dict[str, Any] = field(default_factory=dict)  # state parts: max, items, latest
+    records: int = 0
+    shown: int = 0  # so many of them are in the index ahead of the fold
+
+    @property
+    def ahead(self) -> bool:
+        """All of it was shown already."""
+        return 0 < self.shown == self.records
 
     def add(self, at: Coordinates, time_ms: int, *, clamped: bool) -> None:
         self.count(at)
@@ -69,8 +78,9 @@ class Change:
         key, place = slice_at(at.topic_id, at.partition, at.offset)
         self.count_all(key, place, (at.index,))
 
-    def count_all(self, key: str, place: int, numbers: Iterable[int]) -> None:
+    def count_all(self, key: str, place: int, numbers: Sequence[int]) -> None:
         """Records of one message, by `slice_at` of its coordinates and their numbers in it."""
+        self.records += len(numbers)
         places = self.spots.get(key)
         if places is None:
             places = self.spots[key] = {}
@@ -116,6 +126,17 @@ class Change:
             self.identifiers = set(merge.smallest(self.identifiers | other.identifiers, IDENTIFIERS))
         self.delta = merge.join_deltas(self.delta, other.delta)
 
+    def copy(self) -> "Change":
+        """As it is now, for someone who reads it while this one goes on."""
+        return replace(
+            self,
+            spots={key: {at: list(numbers) for at, numbers in spots.items()} for key, spots in self.spots.items()},
+            whole=dict(self.whole),
+            exemplars=dict(self.exemplars),
+            identifiers=set(self.identifiers),
+            delta=deepcopy(self.delta),
+        )
+
 
 def _added(mine: Slice | None, theirs: Slice) -> Slice:
     """Two parts of one slice that share no record."""
@@ -151,6 +172,7 @@ class Fold:
     sources: dict[SourceKey, int] = field(default_factory=dict)  # newest event time, epoch ms
     partitions: dict[tuple[str, int], PartitionProgress] = field(default_factory=dict)  # by topic id and partition
     messages: list[Message] = field(default_factory=list)  # for the dead letters of documents that are rejected
+    fresh: dict[Target, Change] = field(default_factory=dict)  # begun, or of an event or alert, since `urgent`
     records: int = 0
 
     def __bool__(self) -> bool:
@@ -163,8 +185,33 @@ class Fold:
         """The pending change of a document; `fixed` is called the first time only (it is the same every time)."""
         found = self.changes.get(target)
         if found is None:
-            found = self.changes[target] = Change(target, fixed(), counted)
+            found = self.changes[target] = self.fresh[target] = Change(target, fixed(), counted)
+        elif target.kind in STATES:
+            self.fresh[target] = found
         return found
+
+    def urgent(self, known: Container[Target]) -> "Fold | None":
+        """A copy of what must not wait: new patterns, errors, events and alerts that came since this was asked last.
+
+        `known`: patterns that are in the index.
+        """
+        fresh, self.fresh = self.fresh, {}
+        new: dict[Target, Mapping[str, Any]] = {}
+        changes: dict[Target, Change] = {}
+        for target, change in fresh.items():
+            pattern = pattern_of(change)
+            if pattern is not None and pattern not in known:
+                new[pattern] = self.patterns[pattern]
+            elif target.kind not in STATES and change.fixed.get("severity_number", 0) < ERROR:
+                continue
+            changes[target] = change.copy()
+            change.shown = change.records
+        return Fold(changes=changes, patterns=new, partitions=dict(self.partitions)) if changes else None
+
+    def hide(self, targets: Iterable[Target]) -> None:
+        """These were refused when they were shown, and are to be written with the rest."""
+        for target in targets:
+            self.changes[target].shown = 0
 
     def note(self, at: Coordinates, resource: Resource | None, time_ms: int, records: int = 1) -> None:
         """Account for records of one message and resource, the newest at `time_ms`: by them freshness is told."""
@@ -181,6 +228,12 @@ class Fold:
             source = SourceKey(at.topic, resource.cluster, resource.namespace, resource.workload)
             if time_ms > self.sources.get(source, 0):
                 self.sources[source] = time_ms
+
+
+def pattern_of(change: Change) -> Target | None:
+    """The pattern that an occurrence counts; it lies in the index of the same day."""
+    identity = change.fixed.get("pattern_id")
+    return Target("patterns", change.target.day, identity) if identity else None
 
 
 def prune(exemplars: dict[str, dict[str, Any]], limit: int = EXEMPLARS) -> dict[str, dict[str, Any]]:

@@ -121,6 +121,17 @@ class Sink:
             self._touched.update(self._index.names.index(target) for target in (*fold.changes, *fold.patterns))
         return dead_letters(rejections, fold)
 
+    def urgent(self, fold: Fold) -> Fold | None:
+        """A copy of what must not wait for the rest of its fold; see `Fold.urgent`."""
+        return fold.urgent(self._writer.known_patterns)
+
+    def show(self, urgent: Fold, stop: Event) -> list[Target]:
+        """Write it ahead of its fold. Blocks until it is durable; returns what is refused, to be refused again then."""
+        refused = [rejection.target for rejection in self._writer.write(urgent, stop)]
+        with self._lock:
+            self._touched.update(self._index.names.index(target) for target in (*urgent.changes, *urgent.patterns))
+        return refused
+
     def forget(self) -> None:
         """Partitions have moved: what was read back may be out of date."""
         self._writer.forget()

@@ -6,7 +6,7 @@ record ends in exactly one place.
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event
 from typing import Final, TypeVar
@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 import orjson
 import structlog
 
-from processors.fold import Change, Fold, Slice, Spots, advance, beyond, delta_of
+from processors.fold import Change, Fold, Slice, Spots, advance, beyond, delta_of, pattern_of
 from processors.index import Index, ItemOutcome, Write
 from processors.outcomes import Verdict, classify
 from processors.slices import SliceCache
@@ -67,16 +67,21 @@ class Writer:
 
     def write(self, fold: Fold, stop: Event) -> list[Rejection]:
         """Blocks until all of it is durable. Raises Stopped when `stop` is set while a store is away."""
-        documents = [c for c in fold if c.target.kind != "tallies"]
+        documents = [c for c in fold if c.target.kind != "tallies" and not c.ahead]
         tallies = [c for c in fold if c.target.kind == "tallies"]
         self._patiently(lambda: self._index.ensure_days([*(c.target for c in fold), *fold.patterns]), stop)
         # Patterns before the occurrences that point to them. One that the index refuses leaves nothing that could be
         # found: its occurrences go the same way.
         refused = self._create(fold, stop)
-        rejections = [Rejection(c.target, refused[p], c.spots) for c in documents if (p := _pattern_of(c)) in refused]
-        rejections += self._join([c for c in documents if _pattern_of(c) not in refused], stop)
+        rejections = [Rejection(c.target, refused[p], c.spots) for c in documents if (p := pattern_of(c)) in refused]
+        rejections += self._join([c for c in documents if pattern_of(c) not in refused], stop)
         take_out(tallies, rejections)
         return rejections + self._join([t for t in tallies if t.spots or t.whole], stop)
+
+    @property
+    def known_patterns(self) -> Container[Target]:
+        """Patterns that are in the index, as far as is remembered."""
+        return self._known_patterns
 
     def forget(self) -> None:
         """Drop what was read back: partitions have moved, another worker may have written since."""
@@ -206,12 +211,6 @@ def _batches(writes: Sequence[Write], limit_bytes: int) -> Iterable[list[Write]]
         size += weight
     if batch:
         yield batch
-
-
-def _pattern_of(change: Change) -> Target | None:
-    """The pattern that an occurrence counts; it lies in the index of the same day."""
-    identity = change.fixed.get("pattern_id")
-    return Target("patterns", change.target.day, identity) if identity else None
 
 
 def take_out(tallies: Sequence[Change], rejections: Sequence[Rejection]) -> None:

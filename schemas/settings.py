@@ -218,8 +218,11 @@ class Retention(_Section):
 
 class Worker(_Section):
     id: str = Field("", description="stable and unique per worker (the pod name): restarts then cost no rebalance")
-    flush_interval_s: Seconds = 0.5
-    flush_records: Positive = Field(50_000, description="a flush starts at this many records even before its time")
+    flush_interval_s: Seconds = Field(0.5, description="how soon new patterns, errors, events and alerts are written")
+    update_interval_s: Seconds = Field(
+        10.0, description="how late the counts of known patterns may be while much is said; less costs more writes"
+    )
+    flush_records: Positive = Field(200_000, description="a flush starts at this many records even before its time")
     bulk_bytes: Positive = Field(5_000_000, description="largest body of one bulk request")
     cached_slices: Positive = Field(200_000, description="slices remembered between flushes; bounds memory")
     new_patterns_per_minute: Positive = Field(

@@ -5,18 +5,26 @@
 
 At most one fold waits while another is written; then `room()` holds the agents back, Faust's buffers fill and fetching
 stops. An exception leaves `run()` without acknowledging anything: the worker must exit, never go on.
+
+Under load the counts of known documents are worth a write only now and then: a fold waits until it holds a hundred
+records for each write, ten seconds at most. What is urgent (a new pattern, an error, an event, an alert) is shown
+meanwhile, as it stands. Shown records are neither acknowledged nor counted twice: they are below the document's mark
+when the fold follows.
 """
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from processors.fold import Fold
 from schemas.dead_letters import DeadLetter
+from schemas.documents import Target
 
+RECORDS_PER_WRITE: Final = 100  # a fold is worth its writes from here on
+FREE_WRITES_PER_S: Final = 40.0  # or while it costs no more than this: where little is said, all is written at once
 FOLD_BYTES: Final = 64 * 1024 * 1024  # of message values held in one fold: two folds fit in a small container
 
 
@@ -54,14 +62,17 @@ class Outcome(Protocol):
 
 @dataclass(kw_only=True)
 class Flusher:
-    """One per worker. `write` and `deliver` block, run in a thread and return only when their work is durable."""
+    """One per worker. `write`, `show` and `deliver` block, run in a thread and return when their work is durable."""
 
     write: Callable[[Fold, threading.Event], list[DeadLetter]]
+    urgent: Callable[[Fold], Fold | None]  # a copy of what has become urgent since it was asked last
+    show: Callable[[Fold, threading.Event], Iterable[Target]]  # returns what is refused
     deliver: Callable[[Sequence[DeadLetter], threading.Event], None]
     forget: Callable[[], None]
     outcome: Outcome
     clock: Callable[[], float]  # monotonic seconds
     interval_s: float
+    update_s: float  # the longest that a known document waits
     max_records: int
     max_bytes: int = FOLD_BYTES
 
@@ -70,6 +81,8 @@ class Flusher:
     stop: threading.Event = field(default_factory=threading.Event, init=False)
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _draining: bool = field(default=False, init=False)
+    _showing: bool = field(default=False, init=False)
+    _covered_at: float = field(default=0.0, init=False)
     _elsewhere: asyncio.Future[Any] | None = field(default=None, init=False)
 
     @property
@@ -104,6 +117,7 @@ class Flusher:
     def covered(self, chunk: Chunk) -> None:
         """All messages of a chunk are folded, the last of them into the present fold."""
         self.pending.chunks.append(chunk)
+        self._covered_at = self.clock()
         self._signal()
 
     def drain(self) -> None:
@@ -120,7 +134,7 @@ class Flusher:
 
     async def reassigned(self) -> None:
         """Partitions were handed out anew. What the index said about them before may be out of date."""
-        while self.in_flight:
+        while self.in_flight or self._showing:
             await self._changed.wait()
         self.pending = Pending()  # never acknowledged: whoever owns these partitions now reads them again
         self._draining = False
@@ -147,14 +161,40 @@ class Flusher:
             self._signal()
 
     async def _due(self, last: float) -> None:
-        """Return when there is something to flush and it is time to."""
+        """Return when there is something to flush and it is time to; what is urgent is shown meanwhile."""
         while not self.pending:
             await self._changed.wait()
-        while not (self.full or self._draining) and (rest := last + self.interval_s - self.clock()) > 0:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), rest)
+        looked = last
+        while not (self.full or self._draining or self._ripe(last)):
+            rest = looked + self.interval_s - self.clock()
+            if rest > 0:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._changed.wait(), rest)
+            else:
+                await self._show()
+                looked = self.clock()
         while self.held:
             await self._changed.wait()
+
+    def _ripe(self, last: float) -> bool:
+        """The interval is over, and the fold is worth its writes, has waited long enough, or nothing more comes."""
+        now, fold = self.clock(), self.pending.fold
+        waited = now - last
+        if waited < self.interval_s:
+            return False
+        if self.pending.letters or waited >= self.update_s or now - self._covered_at >= self.interval_s:
+            return True
+        return len(fold.changes) <= max(FREE_WRITES_PER_S * waited, fold.records / RECORDS_PER_WRITE)
+
+    async def _show(self) -> None:
+        urgent = None if self.held else self.urgent(self.pending.fold)
+        if urgent is not None:
+            self._showing = True
+            try:
+                self.pending.fold.hide(await asyncio.to_thread(self.show, urgent, self.stop))
+            finally:
+                self._showing = False
+                self._signal()
 
     def _signal(self) -> None:
         """Wake everyone who waits; they look for themselves. Nothing is lost: all of this runs in one event loop."""

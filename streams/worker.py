@@ -25,6 +25,7 @@ from processors.pipeline import Pipeline
 from processors.sink import Sink, live_label
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
+from schemas.documents import Target
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.settings import Settings
 from streams import positions, topics
@@ -64,11 +65,14 @@ class Worker:
         self.metrics = WorkerMetrics(self.registry, wall_ms=lambda: time.time_ns() // 1_000_000)
         self.flusher = Flusher(
             write=self.write,
+            urgent=self.sink.urgent,
+            show=self.show,
             deliver=self.letters.deliver,
             forget=self.sink.forget,
             outcome=self,
             clock=time.monotonic,
             interval_s=settings.worker.flush_interval_s,
+            update_s=settings.worker.update_interval_s,
             max_records=settings.worker.flush_records,
         )
         self.intake = Intake(
@@ -111,6 +115,15 @@ class Worker:
         Kafka hands out records by a topic's name. Its id does not come back, so if it is still the same after the
         records were read, they are of that topic: a new one of the same name is never counted under the old id.
         """
+        self._check_ids(fold, stop)
+        return self.sink.write(fold, stop)
+
+    def show(self, urgent: Fold, stop: threading.Event) -> list[Target]:
+        """The same for what is written ahead of its fold; returns what is refused. Blocks."""
+        self._check_ids(urgent, stop)
+        return self.sink.show(urgent, stop)
+
+    def _check_ids(self, fold: Fold, stop: threading.Event) -> None:
         expected = {at.topic: topic_id for (topic_id, _), at in fold.partitions.items()}
         while True:
             try:
@@ -122,7 +135,6 @@ class Worker:
                     raise Stopped(str(error)) from None
         self.away = ""
         self._leave_if_replaced(expected, found)
-        return self.sink.write(fold, stop)
 
     def flushed(self, seconds: float, fold: Fold, letters: Sequence[DeadLetter]) -> None:
         self.metrics.flushed(seconds, fold, letters)

@@ -10,6 +10,7 @@ import pytest
 from processors.fold import Fold
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
+from schemas.documents import Target
 from schemas.records import Message
 from streams.flusher import Chunk, Flusher
 
@@ -31,6 +32,7 @@ class Stores:
         self.open.set()
         self.error: Exception | None = None
         self.rejected: list[DeadLetter] = []
+        self.refused: list[Target] = []
 
     def write(self, fold: Fold, stop: threading.Event) -> list[DeadLetter]:
         while not self.open.wait(0.005):
@@ -40,6 +42,13 @@ class Stores:
             raise self.error
         self.happened.append(f"wrote {fold.records}")
         return self.rejected
+
+    def urgent(self, fold: Fold) -> Fold | None:
+        return fold.urgent(known=())
+
+    def show(self, urgent: Fold, stop: threading.Event) -> list[Target]:
+        self.happened.append(f"showed {sorted(target.id for target in urgent.changes)}")
+        return self.refused
 
     def deliver(self, letters: Sequence[DeadLetter], _: threading.Event) -> None:
         self.happened.append(f"letters {[item.message.offset for item in letters]}")
@@ -59,14 +68,17 @@ class Stores:
 
 
 def flusher_of(stores: Stores, **options: float) -> Flusher:
-    settings = {"interval_s": 0.0, "max_records": 10} | options
+    settings = {"interval_s": 0.0, "update_s": 0.0, "max_records": 10} | options
     return Flusher(
         write=stores.write,
+        urgent=stores.urgent,
+        show=stores.show,
         deliver=stores.deliver,
         forget=stores.forget,
         outcome=stores,
         clock=time.monotonic,
         interval_s=settings["interval_s"],
+        update_s=settings["update_s"],
         max_records=int(settings["max_records"]),
     )
 
@@ -198,3 +210,61 @@ async def test_a_fold_that_a_thread_works_on_is_neither_flushed_nor_shared() -> 
 
     await run(flusher, scenario)
     assert stores.happened == ["wrote 2"]
+
+
+def begin(flusher: Flusher, *names: str, severity: int = 17, records: int = 1) -> None:
+    """Records of documents, one of each."""
+    for name in names:
+        target = Target("occurrences", "2026.11.20", name)
+        change = flusher.pending.fold.change(target, lambda: {"severity_number": severity}, counted=True)
+        change.count_all("id/0/0", change.records, [0])
+    fold(flusher, records)
+
+
+@pytest.mark.parametrize("refused", [False, True])
+async def test_what_is_urgent_is_shown_while_the_rest_waits(refused: bool) -> None:
+    """And it is written again only if it has changed, or was refused."""
+    stores, now = Stores(), [100.0]
+    error = Target("occurrences", "2026.11.20", "error")
+    stores.refused = [error] if refused else []
+    flusher = flusher_of(stores, interval_s=0.01, update_s=60, max_records=1_000)
+    flusher.clock = lambda: now[0]
+
+    async def scenario() -> None:
+        begin(flusher, *(f"calm-{n}" for n in range(40)), severity=9)
+        begin(flusher, "error")
+        shown = flusher.pending.fold.changes[error]
+        for _ in range(20):  # as long as records come, and too few for so many writes
+            now[0] += 0.002
+            flusher.covered(stores.chunk("a"))
+            await asyncio.sleep(0.002)
+        await until(lambda: bool(stores.happened) and not flusher._showing)
+        assert stores.happened == ["showed ['error']"]
+        assert shown.ahead is not refused
+        begin(flusher, "error")
+        assert not shown.ahead
+        now[0] += 1  # nothing more comes
+        await until(lambda: flusher.unacknowledged == 0)
+
+    await run(flusher, scenario)
+    assert stores.happened[1] == "wrote 3"
+
+
+@pytest.mark.parametrize(
+    ("documents", "records", "letters", "waits"),
+    [(1, 1, 0, False), (40, 41, 0, True), (40, 4_000, 0, False), (40, 41, 1, False)],
+)
+async def test_a_fold_waits_until_it_is_worth_its_writes(
+    documents: int, records: int, letters: int, waits: bool
+) -> None:
+    stores, now = Stores(), [100.0]
+    flusher = flusher_of(stores, interval_s=0.5, update_s=10, max_records=10_000)
+    flusher.clock = lambda: now[0]
+    begin(flusher, *map(str, range(documents)), severity=9, records=records)
+    flusher.pending.letters += [letter(0)] * letters
+    flusher.covered(stores.chunk("a"))
+    assert not flusher._ripe(100.0)
+    now[0] = flusher._covered_at = 100.6
+    assert flusher._ripe(100.0) is not waits
+    now[0] = flusher._covered_at = 110.0
+    assert flusher._ripe(100.0)

@@ -42,8 +42,9 @@ class World:
         self.letters: list[DeadLetter] = []
         self.acknowledged: list[str] = []
         self.flusher = Flusher(
-            write=self._write, deliver=self._deliver, forget=lambda: None, outcome=self, clock=time.monotonic,
-            interval_s=0.0, max_records=max_records,
+            write=self._write, urgent=lambda fold: None, show=lambda fold, stop: (), deliver=self._deliver,
+            forget=lambda: None, outcome=self, clock=time.monotonic,
+            interval_s=0.0, update_s=0.0, max_records=max_records,
         )  # fmt: skip
         self.intake = Intake(
             pipeline=Pipeline.from_settings(Settings()),
