@@ -9,8 +9,8 @@ from typing import Final, Literal
 from zoneinfo import ZoneInfo
 
 from cag.moments import span_of
-from processors.lines import IDENTIFIER
 from schemas.context import Plan, Span, Turn
+from schemas.records import IDENTIFIER
 
 IDENTIFIERS: Final = 8
 READ_CHARS, READ_TURNS = 20_000, 10  # of a question, of a conversation: reading a megabyte would take a second

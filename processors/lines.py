@@ -4,7 +4,6 @@ Lines of one message that say the same in the same minute are folded in one step
 once for all lines of its canonical form. So a line costs two looks into memories; both are invisible.
 """
 
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any, Final, NamedTuple
@@ -16,16 +15,11 @@ from processors.redact_records import RecordRedactor
 from processors.shape import EXEMPLAR_CHARS, tally, who
 from processors.template import template
 from schemas.documents import MINUTE_MS, Target, day_of, digest, slice_at
-from schemas.records import Coordinates, LogRecord, Resource, Signal, severity_band
+from schemas.records import IDENTIFIER, Coordinates, LogRecord, Resource, Signal, severity_band
 
 CUT_MARK: Final = " <cut>"
 CUT_MARGIN: Final = 4_096  # redacted beyond the cut, so that half a secret before it is seen for what it is
 TOO_OLD: Final = "older-than-retention"
-# What people paste into a question: trace ids, request ids, error codes such as ORA-00942 or E1234.
-IDENTIFIER: Final = re.compile(
-    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b",
-    re.ASCII,
-)
 
 
 class Outline(NamedTuple):
@@ -66,10 +60,11 @@ class Lines:
     ) -> int:
         """Fold lines of the message at these coordinates, numbered; returns how many were older than `oldest_ms`."""
         old, newest_ms = 0, 0
+        outlines, limit = self._outline, self._limit
         speaker: Resource | None = None
         groups: dict[tuple[str, int, int], Group] = {}
         for number, record in lines:
-            time_ms, resource, severity, body, trace_id, form = record
+            time_ms, resource, severity, body, trace_id, form = record  # all at once: each `.name` costs more
             if clamped := time_ms is None or time_ms > kafka_ms:
                 time_ms = kafka_ms
             elif time_ms < oldest_ms:
@@ -79,7 +74,12 @@ class Lines:
             if resource is not speaker:
                 self._close(fold, at, speaker, groups, newest_ms)
                 speaker, groups, newest_ms = resource, {}, 0
-            text, shown, found = self._read(body, form)
+            outline = outlines(form) if form and len(body) <= limit else None
+            if outline is None:
+                text, shown, found = self._read(body)
+            else:
+                (shown, spans), text = outline, body
+                found = [body[start:end] for start, end in spans] if spans else ()
             key = (shown, severity, time_ms // MINUTE_MS)
             group = groups.get(key)
             if group is None:
@@ -89,7 +89,7 @@ class Lines:
             group.texts.append(text)
             if found:
                 group.identifiers.update(found)
-            if trace_id and IDENTIFIER.fullmatch(trace_id):
+            if trace_id:
                 group.identifiers.add(trace_id)
             if clamped:
                 group.clamped.append(True)
@@ -98,13 +98,10 @@ class Lines:
         self._close(fold, at, speaker, groups, newest_ms)
         return old
 
-    def _read(self, body: str, form: str) -> tuple[str, str, Sequence[str]]:
-        """The text as it may be shown, its template and its identifiers."""
-        if not form and len(body) <= MOST_CHARS and body.isascii():
-            form = canonical(body)
-        if form and len(body) <= self._limit and (outline := self._outline(form)):
-            shown, spans = outline
-            return body, shown, [body[start:end] for start, end in spans] if spans else ()
+    def _read(self, body: str) -> tuple[str, str, Sequence[str]]:
+        """The text as it may be shown, its template and its identifiers; the long way."""
+        if len(body) <= min(MOST_CHARS, self._limit) and body.isascii() and (outline := self._outline(canonical(body))):
+            return body, outline.template, [body[start:end] for start, end in outline.identifiers]
         text = _cut(self._redact(body[: self._limit + CUT_MARGIN]), self._limit)
         return text, template(text), IDENTIFIER.findall(text)
 

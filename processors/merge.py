@@ -13,7 +13,7 @@ Each part is commutative, associative and idempotent, hence so is the whole. `me
 OpenSearch; a contract test holds the two together.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib.resources import files
 from typing import Any, Final
 
@@ -98,10 +98,17 @@ def smallest(identifiers: Iterable[str], limit: int) -> list[str]:
     return sorted(identifiers, key=lambda i: (java_hash(i), i))[:limit]
 
 
-def java_hash(text: str) -> int:
+def java_hash_pure(text: str) -> int:
     """java.lang.String.hashCode for ASCII text: s[0]*31^(n-1) + ... + s[n-1], as a signed 32-bit number."""
     value = 0
     for character in text.encode("ascii"):
         value = 31 * value + character  # identifiers are short: cut to 32 bits once, at the end
     value &= 0xFFFFFFFF
     return value - (1 << 32) if value >= 1 << 31 else value
+
+
+java_hash: Callable[[str], int]
+try:
+    from freshet_kernel import java_hash
+except ImportError:
+    java_hash = java_hash_pure

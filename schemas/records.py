@@ -1,5 +1,6 @@
 """What the decoders make of a Kafka message: four kinds of record with OpenTelemetry field names."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -46,6 +47,13 @@ def severity_band(number: int) -> str:
     if number < TRACE:
         return "unknown"
     return ("trace", "debug", "info", "warn", "error", "fatal")[min(number - 1, 23) // 4]
+
+
+# What people paste into a question: trace ids, request ids, error codes such as ORA-00942 or E1234.
+IDENTIFIER: Final = re.compile(
+    r"\b(?:[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}|[0-9a-f]{16,64}|[A-Z]{1,6}-?\d{3,8})\b",
+    re.ASCII,
+)
 
 
 def topic_id_text(topic_id: object) -> str:
@@ -115,7 +123,7 @@ class LogRecord(NamedTuple):
     resource: Resource
     severity: int  # OpenTelemetry number, 0 when unknown
     body: str
-    trace_id: str = ""
+    trace_id: str = ""  # or what IDENTIFIER matches
     form: str = ""  # the canonical form of the body, where it is known already
 
 

@@ -1,7 +1,7 @@
 """OpenTelemetry's logs and metrics: one path for both encodings, from the plain form that the two readers make."""
 
 from collections import ChainMap
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Final, NamedTuple
 
 from processors.decode.kubernetes import kubernetes_event, kubernetes_events, object_resource
@@ -37,6 +37,10 @@ class LogEntry(NamedTuple):
     event_name: str
 
 
+# A log record that is nothing but time in milliseconds, severity, text and trace id, as nearly all are.
+PlainLog = tuple[int, int, str, str]
+
+
 class Point(NamedTuple):
     """A data point of any kind. `values` are suffixes of the metric's name with their values."""
 
@@ -50,18 +54,21 @@ class Point(NamedTuple):
 
 
 # Of a log record's attributes only these are read: events and pods, errors, traces.
-_TELLING: Final = TRACE_KEYS.union(ERROR_KEYS, ("exception.type", "host.name", "service.name", "service.namespace"))
+TELLING: Final = TRACE_KEYS.union(ERROR_KEYS, ("exception.type", "host.name", "service.name", "service.namespace"))
 
 
 def telling(key: str) -> bool:
-    return key in _TELLING or key.startswith("k8s.")
+    return key in TELLING or key.startswith("k8s.")
+
+
+_LONG_WAY: Final = (LogEntry, Point, Rejected)
 
 
 class Group(NamedTuple):
     """What one resource has sent; an entry that could not be read is Rejected in its place."""
 
     attributes: Attributes
-    entries: Iterable[LogEntry | Point | Rejected]
+    entries: Iterable[LogEntry | PlainLog | Point | Rejected]
 
 
 def otlp_records(groups: Iterable[Group], origin: Origin) -> Iterator[Outcome]:
@@ -69,30 +76,18 @@ def otlp_records(groups: Iterable[Group], origin: Origin) -> Iterator[Outcome]:
     for group in groups:
         resource = otel_resource(group.attributes, origin)
         for entry in group.entries:
-            if isinstance(entry, LogEntry):
+            if not isinstance(entry, _LONG_WAY):
+                time_ms, severity, text, trace_id = entry
+                yield log_record(origin, resource, text, time_ms=time_ms, severity=severity, trace_id=trace_id)
+            elif isinstance(entry, LogEntry):
                 try:
-                    if entry.attributes or not isinstance(entry.body, str):
-                        yield from _logged(entry, resource, group.attributes, origin)
-                    else:
-                        yield _line(entry, resource, entry.body or entry.event_name, origin)
+                    yield from _logged(entry, resource, group.attributes, origin)
                 except InvalidRecord as error:
                     yield Rejected(reason=error.reason)
             elif isinstance(entry, Point):
                 yield from _samples(entry, resource, group.attributes, origin)
             else:
                 yield entry
-
-
-def _line(entry: LogEntry, resource: Resource, text: str | Mapping[str, object], origin: Origin) -> Outcome:
-    time_ms = epoch_ms(entry.time)
-    return log_record(
-        origin,
-        resource,
-        text,
-        time_ms=time_ms if time_ms is not None else epoch_ms(entry.observed),
-        severity=otel_severity(entry.number, entry.text),
-        trace_id=entry.trace_id or trace_id_of(entry.attributes),
-    )
 
 
 def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Origin) -> Iterable[Outcome]:
@@ -103,7 +98,17 @@ def _logged(entry: LogEntry, resource: Resource, about: Attributes, origin: Orig
         return (_received_event(entry, resource, about, origin),)
     if not resource.pod and "k8s.pod.name" in entry.attributes:
         resource = otel_resource(ChainMap(entry.attributes, about), origin)
-    return (_line(entry, resource, body if isinstance(body, dict) else _text(entry), origin),)
+    time_ms = epoch_ms(entry.time)
+    return (
+        log_record(
+            origin,
+            resource,
+            body if isinstance(body, dict) else _text(entry),
+            time_ms=time_ms if time_ms is not None else epoch_ms(entry.observed),
+            severity=otel_severity(entry.number, entry.text),
+            trace_id=entry.trace_id or trace_id_of(entry.attributes),
+        ),
+    )
 
 
 def _text(entry: LogEntry) -> str:

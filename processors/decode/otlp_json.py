@@ -1,9 +1,20 @@
 """OTLP/JSON as a Collector writes it: 64-bit integers as decimal strings, ids in hexadecimal, unknown keys ignored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point, telling
+from processors.decode.otlp import (
+    CUMULATIVE,
+    NOT_A_METRIC,
+    TELLING,
+    Attributes,
+    Group,
+    LogEntry,
+    PlainLog,
+    Point,
+    telling,
+)
+from processors.decode.timestamps import EARLIEST_S, LATEST_S
 from processors.decode.values import mapping, name, scalar, sequence
 from schemas.errors import InvalidRecord
 from schemas.records import Rejected
@@ -40,10 +51,29 @@ def _resource(group: object) -> Attributes:
     return _attributes(mapping(mapping(group).get("resource")).get("attributes"))
 
 
-def _logs(group: object) -> Iterator[LogEntry | Rejected]:
+def _logs(group: object) -> Iterator[LogEntry | PlainLog | Rejected]:
     for scope in _parts(group, "scopeLogs"):
-        for record in (None,) if scope is None else _parts(scope, "logRecords"):
-            yield _LOG if record is None else _log(record)
+        records = None if scope is None else scope.get("logRecords")
+        if isinstance(records, list):
+            for record, plain in zip(records, plain_logs(records), strict=True):
+                yield plain if plain is not None else _log(record) if isinstance(record, dict) else _LOG
+        elif scope is None or records is not None:
+            yield _LOG
+
+
+def _no_plain_logs(records: list[object]) -> list[PlainLog | None]:
+    return [None] * len(records)
+
+
+plain_logs: Callable[[list[object]], list[PlainLog | None]]
+try:
+    import freshet_kernel
+except ImportError:  # every record goes the long way, which ends in the same
+    plain_logs = _no_plain_logs
+else:
+
+    def plain_logs(records: list[object]) -> list[PlainLog | None]:
+        return freshet_kernel.plain_logs(records, TELLING, EARLIEST_S * 1000, LATEST_S * 1000)
 
 
 def _log(record: Mapping[str, object]) -> LogEntry:

@@ -10,7 +10,7 @@ import orjson
 from processors.decode.severity import level_of, otel_severity
 from processors.decode.timestamps import epoch_ms
 from processors.decode.values import MORE, first, mapping, name, scalar
-from schemas.records import UNKNOWN
+from schemas.records import IDENTIFIER, UNKNOWN
 
 _MOST_FIELDS: Final = 1_000  # of an object without a message, whose fields are its text
 ERROR_LENGTH: Final = 256  # characters of an error that are put behind the message
@@ -94,11 +94,12 @@ def read_logfmt(text: str) -> Said | None:
 
 
 def trace_id_of(fields: Mapping[str, object]) -> str:
-    """The trace that a record belongs to, under any of the usual keys; '' without one."""
+    """The trace that a record belongs to, under any of the usual keys; '' without one that looks like one."""
     if TRACE_KEYS.isdisjoint(fields):
         return ""
     inner = mapping(fields.get("trace")).get("id") or mapping(fields.get("dd")).get("trace_id")
-    return name(first(fields, *_TRACE_KEYS) or inner)
+    found = name(first(fields, *_TRACE_KEYS) or inner)
+    return found if IDENTIFIER.fullmatch(found) else ""
 
 
 def _is_said(value: object) -> bool:

@@ -1,7 +1,7 @@
 """Typed reads from bytes and parsed JSON: whatever a shipper wrote, a name is a short string, a mapping a mapping."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from heapq import nsmallest
 from types import MappingProxyType
@@ -43,6 +43,13 @@ _UNSEEN: Final = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u202a-\u202e\u2060\u2066-\u2069\ufeff\ufff9-\ufffb]"
 )
 _UNSEEN_IN_NAME: Final = re.compile(f"[\t\n\u2028\u2029]|{_UNSEEN.pattern}")
+
+
+depth: Callable[[bytes], int] | None
+try:
+    from freshet_kernel import depth
+except ImportError:  # `too_deep` tells the same
+    depth = None
 
 
 def utf8(raw: bytes) -> str:
@@ -106,7 +113,7 @@ def _refuse_bombs(raw: bytes, opened: int) -> None:
         opened = raw.count(b"{") + raw.count(b"[")
         if opened + raw.count(b",") > MOST_VALUES:
             raise InvalidRecord("too many values in one message")
-    if opened > MOST_LEVELS and too_deep(raw):
+    if opened > MOST_LEVELS and (too_deep(raw) if depth is None else depth(raw) > MOST_LEVELS):
         raise InvalidRecord("nested too deeply")
 
 

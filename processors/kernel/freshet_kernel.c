@@ -7,6 +7,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 #include <stdint.h>
+#include "freshet_kernel.h"
 
 enum { SHORTEST_RUN = 4 };                         /* of hexadecimal digits, to be an id */
 enum { LONGEST_TEXT = 4096, MOST_TOKENS = 256, SHORT_WORD = 12 };  /* as in template.py */
@@ -282,6 +283,19 @@ static PyObject *make_template(PyObject *Py_UNUSED(module), PyObject *args)
     return made;
 }
 
+/* ---- java_hash(text), as in processors/merge.py. */
+
+static PyObject *java_hash(PyObject *Py_UNUSED(module), PyObject *text)
+{
+    if (!PyUnicode_CheckExact(text) || !PyUnicode_IS_ASCII(text))
+        return PyErr_Format(PyExc_ValueError, "a hash of ASCII text only");
+    const unsigned char *at = PyUnicode_1BYTE_DATA(text), *end = at + PyUnicode_GET_LENGTH(text);
+    uint32_t value = 0;
+    while (at < end)
+        value = 31 * value + *at++;
+    return PyLong_FromLong((int32_t)value);
+}
+
 static PyMethodDef functions[] = {
     {"canonical", make_canonical, METH_O,
      "canonical(other, /)\n--\n\nThe function for ASCII text; `other` is asked for any other."},
@@ -289,6 +303,12 @@ static PyMethodDef functions[] = {
      "template(token, line, other, /)\n--\n\nThe function for single lines of ASCII text. It asks `token` for the mask of a "
      "token in its canonical\nform and `line` for the template of masked tokens, once each while it remembers; `other` for "
      "any other text."},
+    {"java_hash", java_hash, METH_O, "java_hash(text, /)\n--\n\njava.lang.String.hashCode of ASCII text."},
+    {"depth", depth, METH_O, "depth(raw, /)\n--\n\nHow deep the brackets of a JSON text nest."},
+    {"plain_logs", plain_logs, METH_VARARGS,
+     "plain_logs(records, telling, earliest_ms, latest_ms, /)\n--\n\nFor each OTLP/JSON log record that is plain: time "
+     "in ms, severity, text and trace id; None for any other.\n\nPlain are ASCII texts of at most 1,024 characters with a "
+     "severity number, a time between the bounds\nand no attribute that is `telling`."},
     {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot slots[] = {{0, NULL}};  /* nothing of its own: any number of interpreters may load it */

@@ -119,7 +119,7 @@ EXPECTED: dict[str, list[Record | Rejected | Filtered]] = {
             "  File \"page.py\", line 7, in render\nKeyError: 'price'",
             SECOND + 1000,
         ),
-        log(HOME, 21, "giving up: no template", SECOND + 2000, trace_id="abc"),
+        log(HOME, 21, "giving up: no template", SECOND + 2000),
     ],
     "prometheus-kafka-adapter.json": [
         metric(

@@ -73,10 +73,12 @@ def test_a_line_is_read(line: str, severity: int, body: str | None, time_ms: int
 @pytest.mark.parametrize(
     ("fields", "trace_id"),
     [
-        ('"traceId":"a1"', "a1"),
-        ('"trace":{"id":"a1"}', "a1"),
-        ('"dd":{"trace_id":17}', "17"),
-        ('"trace":"a1","spanId":"b2"', ""),
+        ('"traceId":"4bf92f3577b34da6"', "4bf92f3577b34da6"),
+        ('"trace":{"id":"4bf92f3577b34da6"}', "4bf92f3577b34da6"),
+        ('"dd":{"trace_id":1234567890123456789}', "1234567890123456789"),
+        ('"trace":"4bf92f3577b34da6","spanId":"4bf92f3577b34da6"', ""),
+        ('"traceId":"password=hunter2"', ""),  # it is not redacted: nothing else may pass for one
+        ('"traceId":"é"', ""),
     ],
 )
 def test_the_trace_of_an_application_s_record_is_found(fields: str, trace_id: str) -> None:

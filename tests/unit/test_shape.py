@@ -93,8 +93,7 @@ def test_identifiers_do_not_depend_on_how_many_came_at_once() -> None:
         ("failed with ORA-00942 and E1234", "", {"ORA-00942", "E1234"}),
         ("id 0a1b2c3d-0000-4000-8000-0123456789ab", "", {"0a1b2c3d-0000-4000-8000-0123456789ab"}),
         ("x", "4bf92f3577b34da6a3ce929d0e0e4736", {"4bf92f3577b34da6a3ce929d0e0e4736"}),
-        ("x", "password=hunter2", set()),  # attributes are not redacted: only what is a trace id is kept
-        ("E１２３４", "é", set()),  # digits of other scripts: Java and Python would hash them differently
+        ("E１２３４", "", set()),  # digits of other scripts: Java and Python would hash them differently
     ],
 )
 def test_identifiers(text: str, trace: str, found: set[str]) -> None:
