@@ -67,13 +67,13 @@ def _no_plain_logs(records: list[object]) -> list[PlainLog | None]:
 
 plain_logs: Callable[[list[object]], list[PlainLog | None]]
 try:
-    import freshet_kernel
+    from freshet_kernel import plain_logs as _plain_logs
 except ImportError:  # every record goes the long way, which ends in the same
     plain_logs = _no_plain_logs
 else:
 
     def plain_logs(records: list[object]) -> list[PlainLog | None]:
-        return freshet_kernel.plain_logs(records, TELLING, EARLIEST_S * 1000, LATEST_S * 1000)
+        return _plain_logs(records, TELLING, EARLIEST_S * 1000, LATEST_S * 1000)
 
 
 def _log(record: Mapping[str, object]) -> LogEntry:
