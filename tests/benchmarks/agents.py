@@ -84,6 +84,8 @@ def stock(settings: Settings, topic: str, count: Count, folder: str) -> faust.Ap
         topic_allow_declare=False,
         topic_disable_leader=True,
         web_enabled=False,
+        broker_session_timeout=10,  # a member that is gone is soon forgotten
+        broker_heartbeat_interval=2,
         datadir=folder,
     )
     pipeline, sink, stop = Pipeline.from_settings(settings), Sink.from_settings(settings), threading.Event()
@@ -118,6 +120,7 @@ def stock(settings: Settings, topic: str, count: Count, folder: str) -> faust.Ap
 def main(which: str, topic: str, count: str, folder: str) -> None:
     made = {"chunks": chunks, "stock": stock}[which](Settings.load(), topic, Count(int(count)), folder)
     process = faust.Worker(made, loglevel="WARN", quiet=True, redirect_stdouts=False, loop=asyncio.new_event_loop())
+    process.spinner = None  # it would write to standard output
     process.execute_from_commandline()
 
 

@@ -21,6 +21,8 @@ app = faust.App(
     topic_allow_declare=False,
     topic_disable_leader=True,
     web_enabled=False,
+    broker_session_timeout=10,  # a member that is gone is soon forgotten
+    broker_heartbeat_interval=2,
     datadir=folder,
 )
 
@@ -40,4 +42,6 @@ async def take(stream: faust.Stream) -> None:
 
 
 if __name__ == "__main__":
-    faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False).execute_from_commandline()
+    worker = faust.Worker(app, loglevel="WARN", quiet=True, redirect_stdouts=False)
+    worker.spinner = None  # it would write to standard output
+    worker.execute_from_commandline()
