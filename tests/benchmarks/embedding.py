@@ -87,8 +87,8 @@ def run(bench: Bench) -> Summary:
     torch.set_num_threads(THREADS)
     every = texts(ROUNDS * BATCH, random)
     bench.out.print(
-        f"embedding: {len(every):,} different templates, a quarter of the words exchanged in most, {ROUNDS} rounds of "
-        f"{BATCH}; {THREADS} thread; bfloat16 instructions: {torch.cpu._is_avx512_bf16_supported()}"
+        f"embedding: {ROUNDS} rounds of {BATCH} different templates, of the labelled systems as far as they go, then "
+        f"with words exchanged; {THREADS} thread; bfloat16 instructions: {torch.cpu._is_avx512_bf16_supported()}"
     )
     rates: list[dict[str, float]] = []
     cosines: list[float] = []
