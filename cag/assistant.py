@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
@@ -18,7 +18,7 @@ from cag.lag import LagReader
 from cag.library import Library
 from cag.model import ModelClient, ModelUnavailable, OpenAIModel
 from cag.plan import Catalog, plan
-from cag.reads import IndexReader, LiveGeneration, Nearest
+from cag.reads import IndexReader, Live, LiveGeneration
 from cag.retrieval import Retrieval, Stopwatch
 from cag.source_records import SourceRecords
 from cag.store import RunbookReader
@@ -108,16 +108,18 @@ class Assistant:
             zone=self._zone,
         )
         watch.lap("plan")
-        vector = await self._vector(made, trouble)
-        watch.lap("embed")
+        embedding = asyncio.create_task(self._vector(made, trouble, watch))
         facts: list[Evidence] = []
         try:
-            nearest = await self._nearest(vector, trouble)
-            found = await self._retrieval.evidence(made, scope, nearest, catalog, limit, watch)
+            live = await self._live.read()
+            nearest = self._nearest(embedding, live, trouble)
+            found = await self._retrieval.evidence(
+                made, scope, live.names if live else None, nearest, catalog, limit, watch
+            )
             facts = [piece for piece in found if queries.visible_in(scope, piece.cluster, piece.namespace)]
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be searched ({error})")
-        guides = self._library.find(made, facts, scope, vector, RUNBOOKS_SHOWN)
+        guides = self._library.find(made, facts, scope, await embedding, RUNBOOKS_SHOWN)
         watch.lap("runbooks")
         if self._runbook_trouble:
             trouble.append(self._runbook_trouble)
@@ -203,20 +205,23 @@ class Assistant:
         self._catalogs[scope] = (loop_now, catalog)
         return catalog
 
-    async def _vector(self, made: Plan, trouble: list[str]) -> Sequence[float] | None:
+    async def _vector(self, made: Plan, trouble: list[str], watch: Stopwatch) -> Sequence[float] | None:
         if not self._embedder.ready():
             trouble.append("the embedding model is still loading, so patterns were matched by words only")
             return None
         try:
-            vectors = await asyncio.to_thread(self._embedder.embed, [made.search_text])
+            with watch.beside("embed"):
+                vectors = await asyncio.to_thread(self._embedder.embed, [made.search_text])
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the question could not be embedded ({error})")
             return None
         return vectors[0]
 
-    async def _nearest(self, vector: Sequence[float] | None, trouble: list[str]) -> Nearest | None:
-        """Where this vector may be compared: never with those of another model. Raises SinkUnavailable."""
-        live = await self._live.read()
+    async def _nearest(
+        self, embedding: Awaitable[Sequence[float] | None], live: Live | None, trouble: list[str]
+    ) -> Sequence[float] | None:
+        """The question's vector, if patterns may be compared with it: never with those of another model."""
+        vector = await embedding
         if vector is None or live is None:
             return None
         if live.embedder != self._embedder.identity:
@@ -225,7 +230,7 @@ class Assistant:
                 "words only"
             )
             return None
-        return Nearest(vector, live.patterns)
+        return vector
 
     async def _freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
         marks: list[dict[str, Any]] = []

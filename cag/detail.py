@@ -14,6 +14,7 @@ from cag.evidence import (
     log_candidates,
     metric_candidate,
     moment,
+    told,
 )
 from cag.reads import IndexReader
 from cag.source_records import SourceRecords
@@ -59,15 +60,16 @@ class EvidenceReader:
         occurrences = self._names.alias("occurrences")
         filters = [queries.minutes_in(span), {"term": {"pattern_id": pattern}}, *queries.in_scope(scope)]
         listing = {"size": DOCUMENTS, "sort": [{"minute_ms": "asc"}], "query": {"bool": {"filter": filters}}}
-        details, texts, listed = await self._reader.together(
+        details, newest, oldest, listed = await self._reader.together(
             [
                 (occurrences, queries.details(plan, scope, [pattern])),
-                (self._names.alias("patterns"), queries.pattern_texts(scope, [pattern])),
+                (occurrences, queries.newest(plan, scope, [pattern])),
+                (occurrences, queries.oldest(plan, scope, [pattern])),
                 (occurrences, listing),
             ]
         )
-        by_id = {hit["_source"]["pattern_id"]: hit["_source"] for hit in _hits(texts)}
-        return _first(log_candidates(details, by_id, {}, {}, span), _hits(listed), scope)
+        began = {hit["_source"]["pattern_id"]: hit["_source"].get("exemplars", []) for hit in _hits(oldest)}
+        return _first(log_candidates(details, newest, {}, {}, span), _hits(listed), scope, began)
 
     async def _metric(self, series: str, span: Span, scope: Scope) -> tuple[Evidence, list[dict[str, object]]] | None:
         start, end = queries.millis(span)
@@ -98,7 +100,7 @@ class EvidenceReader:
 
 
 def _first(
-    candidates: Sequence[Candidate], hits: Sequence[Json], scope: Scope
+    candidates: Sequence[Candidate], hits: Sequence[Json], scope: Scope, began: Mapping[str, Sequence[Json]] = {}
 ) -> tuple[Evidence, list[dict[str, object]]] | None:
     """The evidence and the documents that it was made of; slices are for machines and stay out."""
     documents = [
@@ -108,7 +110,7 @@ def _first(
     ]
     if not candidates or len(documents) < len(hits):
         return None
-    return candidates[0].evidence, documents
+    return told(candidates[0], began), documents
 
 
 def _hits(answer: Json) -> list[Any]:

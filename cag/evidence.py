@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from processors.template import template
 from schemas.context import Evidence, Span
 from schemas.documents import MINUTE_MS, day_of
 from schemas.records import severity_band
@@ -65,6 +66,7 @@ class Candidate:
     pod: str = ""
     node: str = ""
     words: frozenset[str] = frozenset()  # of the text, to see near-duplicates
+    line: str = ""  # of a log instead: the words of its template, worked out for those that may be chosen only
 
 
 _WEIGHT_OF_BAND: Final = {
@@ -90,52 +92,62 @@ CHANGE_REASONS: Final = frozenset(
 
 
 def log_candidates(
-    details: Json, texts: Mapping[str, Json], past: Mapping[str, float], ranks: Mapping[str, int], span: Span
+    details: Json, newest: Json, past: Mapping[str, float], ranks: Mapping[str, int], span: Span
 ) -> list[Candidate]:
     """Patterns that were active in the range. `past`: how many times each was said in the day before."""
     buckets = details.get("aggregations", {}).get("patterns", {}).get("buckets", [])
     if not buckets:
         return []
+    latest = {hit["_source"]["pattern_id"]: hit["_source"] for hit in newest["hits"]["hits"]}
     seen_from = min(bucket["first"]["value"] for bucket in buckets)
     start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
     observed = max(end_ms - max(seen_from, start_ms), MINUTE_MS)
     made = []
     for bucket in buckets:
-        newest = bucket["newest"]["hits"]["hits"][0]["_source"]
-        oldest = bucket["oldest"]["hits"]["hits"][0]["_source"]
-        first, last, count = bucket["first"]["value"], bucket["last"]["value"], int(bucket["seen"]["value"])
-        band = severity_band(int(bucket["severity"]["value"]))
-        said = texts.get(bucket["key"], {})
-        pods = [e["key"] for e in bucket["entities"]["buckets"]]
-        before = past.get(bucket["key"], 0.0)
-        shown = _until(newest.get("exemplars") or oldest.get("exemplars") or [], end_ms)
-        line = shown[-1]["text"] if shown else said.get("template", "")
+        said = latest.get(bucket["key"])
+        if said is None:  # it came between the two searches
+            continue
+        first, last, count = bucket["first"]["value"], said["last_ms"], int(bucket["seen"]["value"])
+        band = severity_band(int(said["severity_number"]))
+        entities = [e["key"] for e in bucket["entities"]["buckets"]]
+        shown = _until(said.get("exemplars") or [], end_ms)
+        line = shown[-1]["text"] if shown else ""
         made.append(
             Candidate(
                 evidence=Evidence(
                     id=minutes_id("log", bucket["key"], first, last),
                     kind="log",
                     text=line[:SHOWN_CHARS],
-                    title=_headline(newest["workload"], said.get("template", line)),
-                    cluster=newest["cluster"],
-                    namespace=newest["namespace"],
-                    workload=newest["workload"],
-                    entity=pods[0] if len(pods) == 1 else f"workload/{newest['workload']}",
+                    cluster=said["cluster"],
+                    namespace=said["namespace"],
+                    workload=said["workload"],
+                    entity=entities[0] if len(entities) == 1 else f"workload/{said['workload']}",
                     first=moment(first),
                     last=moment(last),
                     count=count,
                     severity=band,
-                    coordinates=_coordinates(shown[::-1], oldest.get("exemplars", [])),
+                    coordinates=_coordinates(shown[::-1]),
                 ),
                 severity=_WEIGHT_OF_BAND[band],
-                novel=_novelty(first - seen_from, observed, before, count, end_ms - start_ms),
+                novel=_novelty(first - seen_from, observed, past.get(bucket["key"], 0.0), count, end_ms - start_ms),
                 relevance=_relevance(ranks.get(bucket["key"])),
-                pod=newest["pod"],
-                node=newest["node"],
-                words=frozenset(said.get("template", line).lower().split()),
+                pod=said["pod"],
+                node=said["node"],
+                line=line,
             )
         )
     return made
+
+
+def told(candidate: Candidate, oldest: Mapping[str, Sequence[Json]]) -> Evidence:
+    """The evidence as it is shown. Of a log, with a name, and with where it began: exemplars by pattern."""
+    evidence = candidate.evidence
+    if evidence.kind != "log":
+        return evidence
+    began = oldest.get(EvidenceId.parse(evidence.id).parts[0], ())
+    coordinates = dict.fromkeys((*evidence.coordinates, *_coordinates(began)))
+    title = _headline(evidence.workload, template(candidate.line))
+    return evidence.model_copy(update={"title": title, "coordinates": tuple(coordinates)[:SHOWN_COORDINATES]})
 
 
 def _until(exemplars: Sequence[Json], end_ms: float) -> Sequence[Json]:
@@ -167,9 +179,8 @@ def _relevance(rank: int | None) -> float:
     return 0.0 if rank is None else 1 / (1 + rank / 15)
 
 
-def _coordinates(*exemplars: Sequence[Json]) -> tuple[str, ...]:
-    found = dict.fromkeys(e["at"] for group in exemplars for e in group)
-    return tuple(found)[:SHOWN_COORDINATES]
+def _coordinates(exemplars: Sequence[Json]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(e["at"] for e in exemplars))[:SHOWN_COORDINATES]
 
 
 def event_candidate(document: Json, rank: int | None, span: Span, day: str, document_id: str) -> Candidate:
@@ -258,7 +269,7 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
         return None
     early = shown[: max(len(shown) // 4, 1)]
     usual, now = statistics.median(early), shown[-1]
-    spread = max(statistics.pstdev(early), abs(usual) * 0.1, 1e-9)
+    spread = max(_deviation(early), abs(usual) * 0.1, 1e-9)
     extreme = max(shown, key=lambda value: abs(value - usual))
     deviation = abs(extreme - usual) / spread if len(shown) >= SHORTEST_SERIES else 0.0
     labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
@@ -289,6 +300,12 @@ def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
         node=latest["node"],
         words=frozenset({latest["name"], latest["workload"]}),  # one pod stands for its replicas
     )
+
+
+def _deviation(values: Sequence[float]) -> float:
+    """Of a population. The one in `statistics` counts in fractions, which takes a hundred times as long."""
+    mean = math.fsum(values) / len(values)
+    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
 
 
 def _rates(points: Sequence[tuple[int, Json]]) -> list[float]:

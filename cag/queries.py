@@ -5,13 +5,14 @@ from datetime import UTC, timedelta
 from typing import Any, Final
 
 from schemas.context import Plan, Scope, Span
+from schemas.documents import MOST_DAYS
 
 Json = dict[str, Any]
-HYBRID_HITS: Final = 150
+SIMILAR: Final = 150  # by words, and as many by meaning
 ACTIVE_PATTERNS: Final = 300
 WARN: Final = 13
 HISTORY_MS: Final = 24 * 3_600_000
-MOST_DAYS: Final = 31  # named in a query; a longer span means all
+SERIES_MS: Final = 2 * 3_600_000  # of a series before the range: what is usual
 
 
 def millis(span: Span) -> tuple[int, int]:
@@ -55,74 +56,84 @@ def words_of(plan: Plan) -> Json:
     return {"match": {"search_text": {"query": plan.search_text, "auto_generate_synonyms_phrase_query": False}}}
 
 
-def hybrid(plan: Plan, scope: Scope, vector: Sequence[float] | None) -> Json:
-    """Patterns by words and by meaning; without a vector (the embedder is still loading) by words alone."""
-    filters = [*in_scope(scope), *named(plan)]
-    words: Json = {
-        "bool": {
-            "must": words_of(plan),
-            "filter": filters,
-        }
-    }  # fmt: skip
-    source = {"size": HYBRID_HITS, "_source": ["pattern_id"]}
-    if vector is None:
-        return {**source, "query": words}
-    nearest: Json = {"vector": list(vector), "k": HYBRID_HITS}
-    if filters:
+def by_words(plan: Plan, scope: Scope) -> Json:
+    """Patterns that hold the words of the question."""
+    query = {"bool": {"must": words_of(plan), "filter": [*in_scope(scope), *named(plan)]}}
+    return {**_IDS, "size": SIMILAR, "query": query}
+
+
+def by_meaning(plan: Plan, scope: Scope, vector: Sequence[float]) -> Json:
+    """Patterns near to the question. The filter stands inside the clause: what it hides takes nobody's place."""
+    nearest: Json = {"vector": list(vector), "k": SIMILAR}
+    if filters := [*in_scope(scope), *named(plan)]:
         nearest["filter"] = {"bool": {"filter": filters}}
-    return {**source, "query": {"hybrid": {"queries": [words, {"knn": {"vector": nearest}}]}}}
+    return {**_IDS, "size": SIMILAR, "query": {"knn": {"vector": nearest}}}
 
 
-def active_patterns(plan: Plan, scope: Scope, *, entities: Sequence[Json] = ()) -> Json:
-    """What was said in the range, worst first: severity, then how often."""
+# A pattern's document has its id for a name: nothing has to be read of those found. Nobody asks how many there are.
+_IDS: Final[Json] = {"_source": False, "track_total_hits": False}
+
+
+def active_patterns(plan: Plan, scope: Scope, *, severe: bool | None = None, entities: Sequence[Json] = ()) -> Json:
+    """What was said in the range, worst first: severity, then how often. `severe`: from warnings on, or below them."""
     filters = [minutes_in(plan.span), *in_scope(scope), *named(plan)]
+    if severe is not None:
+        filters.append({"range": {"severity_number": {"gte": WARN} if severe else {"lt": WARN}}})
     query: Json = {"bool": {"filter": filters}}
     if entities:
         query["bool"] |= {"should": list(entities), "minimum_should_match": 1}
     by_severity = {"order": [{"severity": "desc"}, {"seen": "desc"}]}
-    return {
-        "size": 0,
-        "query": query,
-        "aggs": {"patterns": {"terms": {"field": "pattern_id", "size": ACTIVE_PATTERNS, **by_severity}, "aggs": _SEEN}},
-    }
+    severity = {"max": {"field": "severity_number"}}
+    return _per_pattern(query, ACTIVE_PATTERNS, {"severity": severity, **_SEEN}, **by_severity)
 
 
-_SEEN: Final[Json] = {"severity": {"max": {"field": "severity_number"}}, "seen": {"sum": {"field": "count"}}}
+def _per_pattern(query: Json, size: int, aggs: Json, **more: Any) -> Json:
+    terms = {"field": "pattern_id", "size": size, **more}
+    aggs = {"patterns": {"terms": terms, "aggs": aggs}}
+    return {"size": 0, "track_total_hits": False, "query": query, "aggs": aggs}
+
+
+_WHO: Final = ("cluster", "namespace", "workload", "pod", "node")
+_SEEN: Final[Json] = {"seen": {"sum": {"field": "count"}}}
 
 
 def details(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
-    """Of these patterns, in the range: counts, times, who said it, and the latest and the first occurrence."""
-    span = [minutes_in(plan.span), {"terms": {"pattern_id": list(pattern_ids)}}, *in_scope(scope)]
-    shown = ["exemplars", "pod", "node", "entity", "cluster", "namespace", "workload", "severity_number", "identifiers"]
-    one: Json = {"size": 1, "_source": shown}
-    aggs: Json = {
-        **_SEEN,
-        "first": {"min": {"field": "first_ms"}},
-        "last": {"max": {"field": "last_ms"}},
-        "entities": {"terms": {"field": "entity", "size": 20}},
-        "nodes": {"terms": {"field": "node", "size": 20}},
-        "newest": {"top_hits": {**one, "sort": [{"last_ms": "desc"}, {"_id": "asc"}]}},
-        "oldest": {"top_hits": {**one, "sort": [{"first_ms": "asc"}, {"_id": "asc"}]}},
-    }
-    terms = {"field": "pattern_id", "size": max(len(pattern_ids), 1)}
-    return {"size": 0, "query": {"bool": {"filter": span}}, "aggs": {"patterns": {"terms": terms, "aggs": aggs}}}
+    """Of these patterns, in the range: how often, since when, and whether by one or by several."""
+    aggs = {**_SEEN, "first": {"min": {"field": "first_ms"}}, "entities": {"terms": {"field": "entity", "size": 2}}}
+    return _per_pattern(_of(pattern_ids, minutes_in(plan.span), scope), len(pattern_ids), aggs)
+
+
+def newest(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
+    """The latest occurrence of each of these patterns in the range."""
+    shown = ["pattern_id", "exemplars", "last_ms", "severity_number", *_WHO]
+    return _one_each(_of(pattern_ids, minutes_in(plan.span), scope), len(pattern_ids), {"last_ms": "desc"}, shown)
+
+
+def oldest(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
+    """The first occurrence of each of these patterns in the range: where to look for what began it."""
+    query = _of(pattern_ids, minutes_in(plan.span), scope)
+    return _one_each(query, len(pattern_ids), {"first_ms": "asc"}, ["pattern_id", "exemplars"])
+
+
+def _one_each(query: Json, size: int, first: Json, shown: Sequence[str]) -> Json:
+    """One search for all of them: a list of hits in each bucket of an aggregation costs a search for each."""
+    sort = [first, {"entity": "asc"}, {"node": "asc"}]
+    collapse = {"field": "pattern_id"}
+    return {
+        "size": size, "track_total_hits": False, "query": query, "sort": sort, "collapse": collapse,
+        "_source": list(shown),
+    }  # fmt: skip
+
+
+def _of(pattern_ids: Sequence[str], when: Json, scope: Scope) -> Json:
+    return {"bool": {"filter": [when, {"terms": {"pattern_id": list(pattern_ids)}}, *in_scope(scope)]}}
 
 
 def history(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
     """How often the same was said in the day before the range: the pattern's own normal."""
     start, _ = millis(plan.span)
     before = {"range": {"minute_ms": {"gte": start - HISTORY_MS, "lt": start - start % 60_000}}}
-    filters = [before, {"terms": {"pattern_id": list(pattern_ids)}}, *in_scope(scope)]
-    terms = {"field": "pattern_id", "size": max(len(pattern_ids), 1)}
-    first = {"first": {"min": {"field": "first_ms"}}}
-    aggs = {"patterns": {"terms": terms, "aggs": {**_SEEN, **first}}}
-    return {"size": 0, "query": {"bool": {"filter": filters}}, "aggs": aggs}
-
-
-def pattern_texts(scope: Scope, pattern_ids: Sequence[str]) -> Json:
-    filters = [{"terms": {"pattern_id": list(pattern_ids)}}, *in_scope(scope)]
-    shown = ["pattern_id", "template", "cluster", "namespace", "workload", "severity"]
-    return {"size": len(pattern_ids) * 3, "_source": shown, "query": {"bool": {"filter": filters}}}
+    return _per_pattern(_of(pattern_ids, before, scope), len(pattern_ids), _SEEN)
 
 
 def events(plan: Plan, scope: Scope, *, warning: bool, size: int) -> Json:
@@ -134,7 +145,8 @@ def events(plan: Plan, scope: Scope, *, warning: bool, size: int) -> Json:
     return {
         "size": size,
         "query": {"bool": {"filter": filters, "should": [words_of(plan), mine]}},
-        "sort": ["_score", {"last_ms": "desc"}, {"_id": "asc"}],
+        "sort": ["_score", {"last_ms": "desc"}, {"uid": "asc"}],
+        "track_total_hits": False,
         "track_scores": True,
     }
 
@@ -148,15 +160,16 @@ def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
         *in_scope(scope),
         *named(plan),
     ]
-    return {"size": size, "query": {"bool": {"filter": filters}}, "sort": [{"first_ms": "desc"}, {"_id": "asc"}]}
+    newest = [{"first_ms": "desc"}, {"fingerprint": "asc"}]
+    return {"size": size, "track_total_hits": False, "query": {"bool": {"filter": filters}}, "sort": newest}
 
 
 def series(plan: Plan, scope: Scope, who: Sequence[Json], *, size: int) -> Json:
     start, end = millis(plan.span)
-    hours = {"range": {"hour_ms": {"gte": start - 2 * 3_600_000, "lte": end}}}
+    hours = {"range": {"hour_ms": {"gte": start - SERIES_MS, "lte": end}}}
     query: Json = {"bool": {"filter": [hours, *in_scope(scope), *named(plan)]}}
     query["bool"] |= {"should": [*who, words_of(plan)], "minimum_should_match": 1}
-    return {"size": size, "query": query}
+    return {"size": size, "track_total_hits": False, "query": query}
 
 
 def who_is(*, workloads: Sequence[str], pods: Sequence[str], nodes: Sequence[str], boost: float = 10) -> list[Json]:

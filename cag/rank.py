@@ -2,11 +2,14 @@
 
 import math
 import re
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final
 
 from cag.evidence import Candidate
+from processors.template import template
 from schemas.context import Evidence, Plan
 
 # Weights of the parts; they add up to 1. Set by hand on the generated shop; a later issue measures them.
@@ -18,6 +21,7 @@ UPSTREAM: Final = 0.82  # what it leans on and complains about, and which compla
 RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
 SEVERE, NEWS, FEW = 0.9, 0.6, 4  # an error said once cannot look surprising by numbers, and is news all the same
 COMPLAINT, CHATTER = 0.5, 0.6  # below a warning, news counts less
+_NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 HOPS: Final = 2  # a service names its database, a caller names the service
 NUMBERS_ONLY: Final = 0.88  # a metric shows that something happened, seldom why
 SYMPTOM: Final = 0.85  # for a complaint about another workload that complains itself: the cause is further up
@@ -65,8 +69,12 @@ def focus_of(plan: Plan, candidates: Sequence[Candidate], known_workloads: Colle
 
 def mentioned(text: str, names: Collection[str]) -> set[str]:
     """Names of workloads in a text, as whole words: `payments` in `http://payments:8080/charge`."""
-    words = set(re.findall(r"[a-z0-9]+(?:-[a-z0-9]+)*", text.lower()))
-    return {word for word in words if word in names and len(word) > 2}  # there are more names than words
+    return {word for word in _names_in(text) if word in names and len(word) > 2}  # there are more names than words
+
+
+@lru_cache(maxsize=4_096)  # of a kilobyte or two each: one text is looked at several times in a question
+def _names_in(text: str) -> frozenset[str]:
+    return frozenset(_NAME.findall(text.lower()))
 
 
 def entity_part(candidate: Candidate, focus: Focus) -> float:
@@ -106,15 +114,7 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus) -> Candidate:
     ranked = evidence.model_copy(
         update={"score": round(score, 4), "parts": {name: round(value, 3) for name, value in parts.items()}}
     )
-    return Candidate(
-        evidence=ranked,
-        severity=candidate.severity,
-        novel=candidate.novel,
-        relevance=candidate.relevance,
-        pod=candidate.pod,
-        node=candidate.node,
-        words=candidate.words,
-    )
+    return replace(candidate, evidence=ranked)
 
 
 def _weighed(candidate: Candidate) -> float:
@@ -126,24 +126,41 @@ def _weighed(candidate: Candidate) -> float:
     return candidate.novel if candidate.severity >= COMPLAINT else candidate.novel * CHATTER
 
 
-def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, limit: int) -> list[Evidence]:
+def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, limit: int) -> list[Candidate]:
     """The best, one after the other; each choice makes more of the same kind and place a little less welcome."""
     left = sorted((scored(c, plan, focus) for c in candidates), key=lambda c: (-c.evidence.score, c.evidence.id))
     chosen: list[Candidate] = []
+    kinds: Counter[str] = Counter()
+    places: Counter[tuple[str, str]] = Counter()
     while left and len(chosen) < limit:
-        best = max(left, key=lambda c: (_damped(c, chosen), c.evidence.id))
+        best = _best(left, kinds, places, [c.evidence for c in chosen if c.evidence.kind == "event"])
         left.remove(best)
         if not any(_same(best, other) for other in chosen):
             chosen.append(best)
-    return [c.evidence for c in chosen]
+            kinds[best.evidence.kind] += 1
+            places[best.evidence.kind, best.evidence.workload] += 1
+    return chosen
 
 
-def _damped(candidate: Candidate, chosen: Sequence[Candidate]) -> float:
-    evidence = candidate.evidence
-    alike = [c for c in chosen if c.evidence.kind == evidence.kind]
-    near = sum(c.evidence.workload == evidence.workload for c in alike)
-    again = sum(_repeats(evidence, c.evidence) for c in alike) if evidence.kind == "event" else 0
-    return evidence.score * KIND_DAMPING ** len(alike) * PLACE_DAMPING**near * OBJECT_DAMPING**again
+def _best(
+    left: Sequence[Candidate],
+    kinds: Mapping[str, int],
+    places: Mapping[tuple[str, str], int],
+    events: Sequence[Evidence],
+) -> Candidate:
+    """The highest after damping. `left` is in order of scores, which damping only lowers: the tail is not looked at."""
+    best, most = left[0], (-math.inf, "")
+    for candidate in left:
+        evidence = candidate.evidence
+        if evidence.score < most[0]:
+            break
+        again = sum(_repeats(evidence, other) for other in events) if evidence.kind == "event" else 0
+        alike, near = kinds[evidence.kind], places[evidence.kind, evidence.workload]
+        damped = evidence.score * KIND_DAMPING**alike * PLACE_DAMPING**near * OBJECT_DAMPING**again
+        reached = (damped, evidence.id)
+        if reached > most:
+            best, most = candidate, reached
+    return best
 
 
 def _repeats(one: Evidence, two: Evidence) -> bool:
@@ -155,6 +172,13 @@ def _repeats(one: Evidence, two: Evidence) -> bool:
 
 
 def _same(one: Candidate, two: Candidate) -> bool:
-    if one.evidence.kind != two.evidence.kind or not one.words or one.evidence.workload != two.evidence.workload:
+    if one.evidence.kind != two.evidence.kind or one.evidence.workload != two.evidence.workload:
         return False
-    return len(one.words & two.words) / len(one.words | two.words) >= SAME
+    mine, theirs = (c.words or words_of(c.line) for c in (one, two))
+    return bool(mine) and len(mine & theirs) / len(mine | theirs) >= SAME
+
+
+@lru_cache(maxsize=4_096)
+def words_of(line: str) -> frozenset[str]:
+    """Of the template of a line."""
+    return frozenset(template(line).lower().split())

@@ -4,12 +4,13 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 from opensearchpy import AsyncOpenSearch
 from opensearchpy.exceptions import ConnectionError as SearchConnectionError
 from opensearchpy.exceptions import NotFoundError, SerializationError, TransportError
+from opensearchpy.serializer import JSONSerializer
 
 from processors.index import client_options, kind_of
 from schemas.documents import Names
@@ -20,19 +21,29 @@ Json = dict[str, Any]
 LIVE_REMEMBERED_S: Final = 2.0
 
 
+class _Json(JSONSerializer):
+    """Answers hold hundreds of documents: read by orjson, in a tenth of the time."""
+
+    def loads(self, s: str) -> Any:
+        try:
+            return orjson.loads(s)
+        except ValueError as error:
+            raise SerializationError(s, error) from None
+
+
 class IndexReader:
     """Asynchronous searches over one installation. Nothing is sent before the first call."""
 
     def __init__(self, settings: OpenSearchSettings) -> None:
         self._address = settings.address
-        self._client = AsyncOpenSearch(**client_options(settings))
+        self._client = AsyncOpenSearch(**client_options(settings), serializer=_Json())
 
     async def close(self) -> None:
         await self._client.close()
 
-    async def search(self, index: str, body: Mapping[str, Any], *, pipeline: str = "_none") -> Json:
+    async def search(self, index: str, body: Mapping[str, Any]) -> Json:
         """One search. An index that does not exist yet is an empty one."""
-        path = f"/{index}/_search?ignore_unavailable=true&allow_no_indices=true&search_pipeline={pipeline}"
+        path = f"/{index}/_search?ignore_unavailable=true&allow_no_indices=true&search_pipeline=_none"
         return await self._call("POST", path, orjson.dumps(body))
 
     async def together(self, searches: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Json]:
@@ -69,20 +80,12 @@ class IndexReader:
         return answer
 
 
-class Nearest(NamedTuple):
-    """A question's vector, and the indices that hold vectors of the same model."""
-
-    vector: Sequence[float]
-    indices: str
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Live:
     """The generation behind the aliases."""
 
-    label: str
+    names: Names  # of its own indices, for who must not see another generation a moment later
     embedder: str  # identity of the model that its vectors come from
-    patterns: str  # its own indices, for who must not see another generation a moment later
 
 
 class LiveGeneration:
@@ -99,11 +102,7 @@ class LiveGeneration:
             answer = await self._reader.search(self._names.alias("meta"), {"size": 2, "query": {"match_all": {}}})
             claims = [hit["_source"] for hit in answer["hits"]["hits"]]
             found = [
-                Live(
-                    label=claim["generation"],
-                    embedder=claim["parts"]["embedder"],
-                    patterns=Names(self._names.prefix, claim["generation"]).pattern("patterns"),
-                )
+                Live(names=Names(self._names.prefix, claim["generation"]), embedder=claim["parts"]["embedder"])
                 for claim in claims
             ]
             self._known = now, found[0] if len(found) == 1 else None

@@ -1,16 +1,30 @@
-"""Retrieval in three rounds of parallel searches: what is active, what it is, what the numbers say. Then ranking."""
+"""Retrieval in three rounds of parallel searches: what is active, what it is, what the numbers say. Then ranking.
+
+What a search costs is what counts: they share two cores with the index that is being written. So none reads documents
+that are not shown, none counts hits, and each looks at the days in question only.
+"""
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cag import queries
-from cag.evidence import Candidate, alert_candidate, event_candidate, log_candidates, metric_candidate
+from cag.evidence import (
+    SHOWN_COORDINATES,
+    Candidate,
+    EvidenceId,
+    alert_candidate,
+    event_candidate,
+    log_candidates,
+    metric_candidate,
+    told,
+)
 from cag.plan import Catalog
 from cag.rank import Focus, focus_of, select
-from cag.reads import IndexReader, Nearest
+from cag.reads import IndexReader
 from schemas.context import Evidence, Plan, Scope
 from schemas.documents import Names
 
@@ -18,6 +32,7 @@ Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely
 SERIES: Final = 300
 EVENTS, CHANGES, ALERTS = 60, 20, 100
+RANK_CONSTANT: Final = 60
 
 
 @dataclass(slots=True)
@@ -26,6 +41,13 @@ class Stopwatch:
 
     timings_ms: dict[str, float] = field(default_factory=dict)
     _last: float = field(default_factory=time.perf_counter)
+
+    @contextmanager
+    def beside(self, stage: str) -> Iterator[None]:
+        """What takes its time beside other stages: it is in their times too."""
+        began = time.perf_counter()
+        yield
+        self.timings_ms[stage] = round((time.perf_counter() - began) * 1000, 2)
 
     def lap(self, stage: str) -> None:
         now = time.perf_counter()
@@ -55,45 +77,57 @@ class Retrieval:
         )
 
     async def evidence(
-        self, plan: Plan, scope: Scope, nearest: Nearest | None, catalog: Catalog, limit: int, watch: Stopwatch
+        self,
+        plan: Plan,
+        scope: Scope,
+        live: Names | None,
+        nearest: Awaitable[Sequence[float] | None],
+        catalog: Catalog,
+        limit: int,
+        watch: Stopwatch,
     ) -> list[Evidence]:
-        """The ranked evidence for a plan, runbooks excepted. Raises SinkUnavailable."""
-        patterns, ranks, candidates = await self._active(plan, scope, nearest)
+        """The ranked evidence for a plan, runbooks excepted. Raises SinkUnavailable.
+
+        `live`: whose indices to search; without it all that is behind the aliases. `nearest`: the question's vector,
+        when it is there; None: patterns are matched by words alone.
+        """
+        start, end = queries.millis(plan.span)
+        where = _Places(self._names, live, start, end)
+        patterns, ranks, candidates = await self._active(plan, scope, where, nearest)
         watch.lap("active")
-        candidates += await self._logs(plan, scope, patterns, ranks)
+        candidates += await self._logs(plan, scope, where, patterns, ranks)
         focus = focus_of(plan, candidates, catalog.workloads)
         watch.lap("details")
-        candidates += await self._metrics(plan, scope, focus)
+        candidates += await self._metrics(plan, scope, where, focus)
         watch.lap("metrics")
         chosen = select(candidates, plan, focus, limit)
         watch.lap("rank")
-        return chosen
+        began = await self._beginnings(plan, scope, where, chosen)
+        watch.lap("beginnings")
+        return [told(candidate, began) for candidate in chosen]
 
     async def _active(
-        self, plan: Plan, scope: Scope, nearest: Nearest | None
+        self, plan: Plan, scope: Scope, where: "_Places", nearest: Awaitable[Sequence[float] | None]
     ) -> tuple[list[str], dict[str, int], list[Candidate]]:
-        """Round one: patterns by meaning and by activity; events; changes; alerts."""
-        occurrences, events, alerts = (self._names.alias(kind) for kind in ("occurrences", "events", "alerts"))
+        """Round one: patterns by words, by meaning and by activity; events; changes; alerts."""
+        occurrences = where.of("occurrences")
         asked = queries.who_is(workloads=plan.workloads, pods=plan.pods, nodes=plan.nodes)
         searches = [
-            (occurrences, queries.active_patterns(plan, scope)),
-            (occurrences, queries.active_patterns(plan, scope, entities=asked or [{"match_none": {}}])),
-            (events, queries.events(plan, scope, warning=True, size=EVENTS)),
-            (events, queries.events(plan, scope, warning=False, size=CHANGES)),
-            (alerts, queries.alerts(plan, scope, size=ALERTS)),
+            (where.of("patterns"), queries.by_words(plan, scope)),
+            (self._names.alias("events"), queries.events(plan, scope, warning=True, size=EVENTS)),
+            (self._names.alias("events"), queries.events(plan, scope, warning=False, size=CHANGES)),
+            (self._names.alias("alerts"), queries.alerts(plan, scope, size=ALERTS)),
         ]
-        hybrid = self._reader.search(
-            nearest.indices if nearest else self._names.alias("patterns"),
-            queries.hybrid(plan, scope, nearest.vector if nearest else None),
-            pipeline=self._names.pipeline if nearest else "_none",
+        if asked:
+            searches.append((occurrences, queries.active_patterns(plan, scope, entities=asked)))
+        near, most, (worded, warnings, changes, firing, *own) = await asyncio.gather(
+            self._near(plan, scope, where, nearest),
+            self._worst(plan, scope, occurrences),
+            self._reader.together(searches),
         )
-        similar, (worst, own, warnings, changes, firing) = await asyncio.gather(hybrid, self._reader.together(searches))
-        ranks: dict[str, int] = {}
-        for hit in _hits(similar):
-            ranks.setdefault(hit["_source"]["pattern_id"], len(ranks))
-        wanted = dict.fromkeys(
-            [*_patterns(own)[:100], *_patterns(worst)[:100], *ranks, *_patterns(worst), *_patterns(own)]
-        )
+        ranks = fused([hit["_id"] for hit in _hits(worded)], near)
+        mine = _patterns(own[0]) if own else []
+        wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
         made = [
             event_candidate(hit["_source"], rank, plan.span, _day(hit), hit["_id"])
             for group in (warnings, changes)
@@ -106,36 +140,94 @@ class Retrieval:
         ]
         return list(wanted)[:DETAILED], ranks, made
 
+    async def _worst(self, plan: Plan, scope: Scope, occurrences: str) -> list[str]:
+        """The active patterns, worst first. The many that are no complaint count only when complaints are few."""
+        found = _patterns(await self._reader.search(occurrences, queries.active_patterns(plan, scope, severe=True)))
+        if len(found) < queries.ACTIVE_PATTERNS:
+            rest = await self._reader.search(occurrences, queries.active_patterns(plan, scope, severe=False))
+            found += _patterns(rest)
+        return found[: queries.ACTIVE_PATTERNS]
+
+    async def _near(
+        self, plan: Plan, scope: Scope, where: "_Places", nearest: Awaitable[Sequence[float] | None]
+    ) -> list[str]:
+        """Patterns by meaning; the other searches of the round run while the question is being embedded."""
+        vector = await nearest
+        if vector is None:
+            return []
+        found = await self._reader.search(where.of("patterns"), queries.by_meaning(plan, scope, vector))
+        return [hit["_id"] for hit in _hits(found)]
+
     async def _logs(
-        self, plan: Plan, scope: Scope, patterns: Sequence[str], ranks: Mapping[str, int]
+        self, plan: Plan, scope: Scope, where: "_Places", patterns: Sequence[str], ranks: Mapping[str, int]
     ) -> list[Candidate]:
-        """Round two: what the patterns are, how often they were said in the range, and how often before it."""
+        """Round two: how often the patterns were said in the range and before it, and what was said last."""
         if not patterns:
             return []
-        occurrences = self._names.alias("occurrences")
-        details, past, texts = await self._reader.together(
+        occurrences = where.of("occurrences")
+        details, newest, past = await self._reader.together(
             [
                 (occurrences, queries.details(plan, scope, patterns)),
-                (occurrences, queries.history(plan, scope, patterns)),
-                (self._names.alias("patterns"), queries.pattern_texts(scope, patterns)),
+                (occurrences, queries.newest(plan, scope, patterns)),
+                (where.of("occurrences", before_ms=queries.HISTORY_MS), queries.history(plan, scope, patterns)),
             ]
         )
         before = {b["key"]: b["seen"]["value"] for b in _buckets(past)}
-        by_id = {hit["_source"]["pattern_id"]: hit["_source"] for hit in _hits(texts)}
-        return log_candidates(details, by_id, before, ranks, plan.span)
+        return log_candidates(details, newest, before, ranks, plan.span)
 
-    async def _metrics(self, plan: Plan, scope: Scope, focus: Focus) -> list[Candidate]:
+    async def _beginnings(
+        self, plan: Plan, scope: Scope, where: "_Places", chosen: Sequence[Candidate]
+    ) -> dict[str, list[Any]]:
+        """By pattern, exemplars of its first occurrence: for those few whose last one has fewer than are shown."""
+        short = [
+            c.evidence.id
+            for c in chosen
+            if c.evidence.kind == "log" and len(c.evidence.coordinates) < SHOWN_COORDINATES
+        ]
+        if not short:
+            return {}
+        patterns = [EvidenceId.parse(identity).parts[0] for identity in short]
+        found = await self._reader.search(where.of("occurrences"), queries.oldest(plan, scope, patterns))
+        return {hit["_source"]["pattern_id"]: hit["_source"].get("exemplars", []) for hit in _hits(found)}
+
+    async def _metrics(self, plan: Plan, scope: Scope, where: "_Places", focus: Focus) -> list[Candidate]:
         """Round three: the series of what was asked about, and of what it leans on."""
         who = queries.who_is(workloads=sorted(focus.workloads), pods=sorted(focus.pods), nodes=sorted(focus.nodes))
         who += queries.who_is(
             workloads=sorted(focus.related_workloads), pods=(), nodes=sorted(focus.related_nodes), boost=4
         )
-        found = await self._reader.search(self._names.alias("series"), queries.series(plan, scope, who, size=SERIES))
+        series = where.of("series", before_ms=queries.SERIES_MS)
+        found = await self._reader.search(series, queries.series(plan, scope, who, size=SERIES))
         hours: dict[str, list[Json]] = {}
         for hit in _hits(found):
             hours.setdefault(hit["_source"]["series_id"], []).append(hit["_source"])
         ordered = (sorted(group, key=lambda hour: hour["hour_ms"]) for group in hours.values())
         return [candidate for group in ordered if (candidate := metric_candidate(group, plan.span))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    """Where to look: the days in question of the live generation, else all that is behind the alias."""
+
+    names: Names
+    live: Names | None
+    start_ms: int
+    end_ms: int
+
+    def of(self, kind: str, *, before_ms: int = 0) -> str:
+        if self.live is None:
+            return self.names.alias(kind)
+        return self.live.between(kind, self.start_ms - before_ms, self.end_ms)
+
+
+def fused(*rankings: Sequence[str]) -> dict[str, int]:
+    """The place of each by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009); equal ones by id."""
+    scores: dict[str, float] = {}
+    for ranking in rankings:
+        for rank, identity in enumerate(dict.fromkeys(ranking), 1):
+            scores[identity] = scores.get(identity, 0.0) + 1 / (RANK_CONSTANT + rank)
+    best = sorted(scores, key=lambda identity: (-scores[identity], identity))
+    return {identity: rank for rank, identity in enumerate(best[: queries.SIMILAR])}
 
 
 def _hits(answer: Json) -> list[Any]:

@@ -15,6 +15,7 @@ LETTER: Final = "~"  # in a topic id: of a dead letter that is counted after all
 DAILY_KINDS: Final = ("patterns", "occurrences", "events", "alerts", "series", "tallies")
 STATIC_KINDS: Final = ("watermarks", "meta")
 MERGE_SCRIPT_VERSION: Final = 2
+MOST_DAYS: Final = 31  # named in one address: OpenSearch takes lines of 4 kB
 
 
 def digest(*parts: str) -> str:
@@ -86,6 +87,13 @@ class Names:
         """All days of a kind, of this generation."""
         return f"{self.prefix}-{kind}-{self.generation}-*"
 
+    def between(self, kind: str, start_ms: int, end_ms: int) -> str:
+        """The days of a kind from one moment to another, for a search; all of them when that is a long time."""
+        days = range(start_ms // DAY_MS, end_ms // DAY_MS + 1)
+        if len(days) > MOST_DAYS:
+            return self.pattern(kind)
+        return ",".join(self.index(Target(kind, _day(day), "")) for day in days)
+
     @property
     def pipeline(self) -> str:
         """The search pipeline that fuses BM25 and kNN by reciprocal rank."""
@@ -120,7 +128,8 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
         **_SEVERITY,
         **_COUNTED,
         **_SPAN,
-        "pattern_id": _KEYWORD,
+        # Counting by pattern needs its ordinals over all segments: made with a refresh, not by the next question.
+        "pattern_id": {**_KEYWORD, "eager_global_ordinals": True},
         "minute_ms": _MS,
         "exemplars": _STORED,
         "identifiers": _KEYWORD,
@@ -212,5 +221,7 @@ def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float
         },
     }
     if kind == "patterns":
-        index |= {"knn": True, "search.default_pipeline": pipeline}
+        # Every segment has a graph of its own, and a search walks all of them: few, though new ones come each second.
+        merging = {"merge.policy.segments_per_tier": 4, "merge.policy.floor_segment": "32mb"}
+        index |= {"knn": True, "search.default_pipeline": pipeline, **merging}
     return {"index": index}

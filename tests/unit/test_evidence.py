@@ -15,6 +15,7 @@ from cag.evidence import (
     metric_candidate,
     minutes_id,
     moment,
+    told,
 )
 from cag.queries import visible_in
 from schemas.context import Scope, Span
@@ -100,19 +101,19 @@ def bucket(
     entities: int = 1,
     exemplars: Sequence[dict[str, Any]] = (),
 ) -> dict[str, Any]:
-    hit = {"hits": {"hits": [{"_source": {**WHO, "exemplars": list(exemplars)}}]}}
+    """A bucket of the details, and in `newest` the source of its latest occurrence."""
     pods = [{"key": f"pod/cart-{n}"} for n in range(entities)]
-    numbers = {"severity": 17, "seen": count, "first": first, "last": END_MS + 5_000}
-    values = {name: {"value": value} for name, value in numbers.items()}
-    return {"key": key, **values, "entities": {"buckets": pods}, "newest": hit, "oldest": hit}
+    values = {name: {"value": value} for name, value in {"seen": count, "first": first}.items()}
+    source = {**WHO, "pattern_id": key, "severity_number": 17, "last_ms": END_MS + 5_000, "exemplars": list(exemplars)}
+    return {"key": key, **values, "entities": {"buckets": pods}, "newest": {"_source": source}}
 
 
 def logs(
     *buckets: dict[str, Any], past: dict[str, float] | None = None, ranks: dict[str, int] | None = None
 ) -> list[Any]:
     details = {"aggregations": {"patterns": {"buckets": list(buckets)}}}
-    texts = {ID: {"template": "db timeout after * ms"}}
-    return log_candidates(details, texts, past or {}, ranks or {}, SPAN)
+    newest = {"hits": {"hits": [one["newest"] for one in buckets]}}
+    return log_candidates(details, newest, past or {}, ranks or {}, SPAN)
 
 
 def test_a_log_shows_what_was_said_by_the_end_and_leads_to_that_record() -> None:
@@ -126,9 +127,23 @@ def test_a_log_shows_what_was_said_by_the_end_and_leads_to_that_record() -> None
     assert made.evidence.coordinates[0] == "logs/id/0/-1000/0"
     assert made.evidence.entity == "pod/cart-0"
     assert logs(bucket(exemplars=said, entities=3))[0].evidence.entity == "workload/cart"
-    assert logs(bucket())[0].evidence.text == "db timeout after * ms"
     assert EvidenceId.parse(made.evidence.id).parts[0] == ID
     assert logs() == []
+
+
+def test_what_is_chosen_gets_a_name_and_leads_to_its_beginning_too() -> None:
+    (made,) = logs(bucket(exemplars=[exemplar(END_MS - 1_000, "db timeout after 31")]))
+    shown = told(made, {ID: [exemplar(END_MS - 60_000, "x"), exemplar(END_MS - 1_000, "x")]})
+    assert shown.title == "cart: db timeout after *"
+    assert shown.coordinates == ("logs/id/0/-1000/0", "logs/id/0/-60000/0")
+    assert told(made, {}).coordinates == ("logs/id/0/-1000/0",)
+    about = event_candidate(event(), None, SPAN, "2026.11.20", ID)
+    assert told(about, {}) == about.evidence
+
+
+def test_an_occurrence_that_came_between_two_searches_is_left_for_the_next_question() -> None:
+    details = {"aggregations": {"patterns": {"buckets": [bucket()]}}}
+    assert log_candidates(details, {"hits": {"hits": []}}, {}, {}, SPAN) == []
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,13 @@
 """A question's vector meets only vectors of its own model, also while a promotion happens."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from cag.assistant import Assistant
-from cag.reads import LIVE_REMEMBERED_S, LiveGeneration, Nearest
+from cag.reads import LIVE_REMEMBERED_S, LiveGeneration
 from processors.embed import HashingEmbedder
 from schemas.documents import Names
 from schemas.settings import Settings
@@ -20,7 +21,7 @@ class Reader:
     def __init__(self, *claims: tuple[str, str]) -> None:
         self.claims, self.asked = list(claims), 0
 
-    async def search(self, index: str, body: Mapping[str, Any], *, pipeline: str = "_none") -> dict[str, Any]:
+    async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
         assert index == "shop-meta"
         self.asked += 1
         hits = [{"_source": {"generation": label, "parts": {"embedder": model}}} for label, model in self.claims]
@@ -33,28 +34,26 @@ async def test_the_live_label_is_remembered_for_a_moment_only() -> None:
     first = await live.read()
     reader.claims = [("g2_blue", "model-b")]
     assert await live.read() == first
-    assert (first and first.patterns) == "shop-patterns-g1-*"
+    assert (first and first.names) == Names("shop", "g1")
     now[0] += LIVE_REMEMBERED_S + 0.1
     second = await live.read()
     assert second is not None
-    assert (second.label, second.embedder, second.patterns, reader.asked) == (
-        "g2_blue", "model-b", "shop-patterns-g2_blue-*", 2,
-    )  # fmt: skip
+    assert (second.names.generation, second.embedder, reader.asked) == ("g2_blue", "model-b", 2)
 
 
 @pytest.mark.parametrize(
     ("claims", "expected", "said"),
     [
-        ([("g1", "hashing:1:4")], Nearest([0.5], "freshet-patterns-g1-*"), ""),
+        ([("g1", "hashing:1:4")], [0.5], ""),
         ([("g1", "another:7")], None, "another embedding model (another:7)"),
         ([], None, ""),  # nothing is indexed yet
     ],
 )
 async def test_vectors_of_another_model_are_never_asked(
-    claims: list[tuple[str, str]], expected: Nearest | None, said: str
+    claims: list[tuple[str, str]], expected: list[float] | None, said: str
 ) -> None:
     class Meta(Reader):
-        async def search(self, index: str, body: Mapping[str, Any], *, pipeline: str = "_none") -> dict[str, Any]:
+        async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
             return await super().search("shop-meta", body)
 
         async def close(self) -> None: ...
@@ -63,6 +62,7 @@ async def test_vectors_of_another_model_are_never_asked(
         Settings(), reader=Meta(*claims), runbooks=None, model=None, embedder=HashingEmbedder(4)  # type: ignore[arg-type]
     )  # fmt: skip
     trouble: list[str] = []
-    assert await assistant._nearest([0.5], trouble) == expected
+    embedding = asyncio.create_task(asyncio.sleep(0, [0.5]))
+    assert await assistant._nearest(embedding, await assistant._live.read(), trouble) == expected
     assert said in "".join(trouble)
     assert bool(trouble) == bool(said)

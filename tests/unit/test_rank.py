@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cag import rank
 from cag.evidence import Candidate
 from cag.rank import HOPS, WEIGHTS, Focus, entity_part, focus_of, mentioned, scored, select
 from schemas.context import Evidence, Plan, Span
@@ -122,11 +123,11 @@ def test_an_echo_comes_after_its_source() -> None:
 def test_what_was_pasted_is_what_is_looked_for() -> None:
     pasted = candidate("z", "request 4bf92f3577b34da6 failed", severity=0.05, novel=0.0)
     focus = Focus(identifiers=("4bf92f3577b34da6",))
-    assert select([candidate("a"), pasted], plan(), focus, 2)[0].id == "z"
+    assert select([candidate("a"), pasted], plan(), focus, 2)[0].evidence.id == "z"
 
 
 def ids(*candidates: Candidate, limit: int = 12) -> list[str]:
-    return [e.id for e in select(candidates, plan(), Focus(), limit)]
+    return [c.evidence.id for c in select(candidates, plan(), Focus(), limit)]
 
 
 def test_near_duplicates_are_shown_once_and_others_get_their_turn() -> None:
@@ -164,7 +165,27 @@ def test_the_order_of_arrival_changes_nothing_and_the_limit_holds(
     chance.shuffle(shuffled)
     assert select(shuffled, plan(), Focus(), limit) == chosen
     assert len(chosen) <= limit
-    assert len({e.id for e in chosen}) == len(chosen)
-    assert all(sum(e.parts[name] * weight for name, weight in WEIGHTS.items()) <= 1.001 for e in chosen)
+    assert chosen == plainly(found, limit)
+    shown = [c.evidence for c in chosen]
+    assert len({e.id for e in shown}) == len(shown)
+    assert all(sum(e.parts[name] * weight for name, weight in WEIGHTS.items()) <= 1.001 for e in shown)
     if found and limit:
-        assert chosen[0].score == max(scored(c, plan(), Focus()).evidence.score for c in found)
+        assert shown[0].score == max(scored(c, plan(), Focus()).evidence.score for c in found)
+
+
+def plainly(found: list[Candidate], limit: int) -> list[Candidate]:
+    """The same choice, each candidate weighed against all that were chosen, each time."""
+    left, chosen = [scored(c, plan(), Focus()) for c in found], list[Candidate]()
+
+    def damped(one: Candidate) -> tuple[float, str]:
+        alike = [c for c in chosen if c.evidence.kind == one.evidence.kind]
+        near = sum(c.evidence.workload == one.evidence.workload for c in alike)
+        again = sum(rank._repeats(one.evidence, c.evidence) for c in alike) if one.evidence.kind == "event" else 0
+        damping = rank.KIND_DAMPING ** len(alike), rank.PLACE_DAMPING**near, rank.OBJECT_DAMPING**again
+        return one.evidence.score * damping[0] * damping[1] * damping[2], one.evidence.id
+
+    while left and len(chosen) < limit:
+        left.remove(best := max(left, key=damped))
+        if not any(rank._same(best, other) for other in chosen):
+            chosen.append(best)
+    return chosen
