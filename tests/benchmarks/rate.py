@@ -24,8 +24,10 @@ from tests.benchmarks.quality import Quality
 
 GOAL: Final = 1_000.0  # times the lines a second of the naive pipeline
 ROUNDS: Final = 3
-NAIVE_S: Final = 8.0  # a turn
-DRAIN_S: Final = 12.0  # a round's backlog takes about so long
+NAIVE_S: Final = 6  # a turn
+# Its default and one; the quicker counts: many threads wait for each other as soon as anything else runs.
+NAIVE_THREADS: Final = (0, 1)
+DRAIN_S: Final = 10.0  # a round's backlog takes about so long
 MOST_LINES: Final = 2_000_000  # of one backlog
 # Limits per line: of model calls, of documents and writes, of bytes.
 CALLS, DOCUMENTS, BYTES = 1 / 1_000, 1 / 100, 1 / 50
@@ -64,7 +66,7 @@ class Comparison:
 
     @property
     def worst(self) -> float:
-        """Our slowest against its quickest: its threads wait for each other when anything else runs."""
+        """Our slowest round against its quickest."""
         return min(ours.lines_per_s for ours, _ in self.rounds) / max(naive.lines_per_s for _, naive in self.rounds)
 
     @property
@@ -110,16 +112,18 @@ def compare(bench: Bench, installation: Installation) -> Comparison:
         rounds = []
         for _ in range(ROUNDS):
             ours = drain.backlog("hundred", count)
-            turn = Turn(**peer.ask({"seconds": NAIVE_S}))  # of what lies in the topic still; our worker is idle
+            # Of what lies in the topic still; our worker is idle.
+            turns = [Turn(**peer.ask({"drain": [NAIVE_S, threads]})) for threads in NAIVE_THREADS]
+            turn = max(turns, key=lambda turn: turn.lines_per_s)
             rounds.append((ours, turn))
             bench.out.print(f"  ours {ours.lines_per_s:,.0f} lines/s, naive {turn.lines_per_s:.1f}", style="dim")
         beside = {
             "a message a line": drain.backlog("one", bench.lines),
-            "no keys": drain.backlog("hundred", count, keyed=False),
+            "no keys": drain.backlog("hundred", count // 2, keyed=False),
         }
         peak_mb = drain.worker.peak_mb()
         before_kill = drain.surplus()
-        killed = killed_within(drain, count)
+        killed = killed_within(drain, count // 2)
         surplus = drain.surplus()
         bench.out.print(
             f"  lines counted beyond those sent: {before_kill:,} before the kill, {surplus:,} after it", style="dim"
@@ -190,7 +194,8 @@ def show(found: Comparison, out: Console) -> None:
 def run(bench: Bench) -> Summary:
     bench.out.print(
         f"rate: {corpus.STATED}; {corpus.BATCH} lines a message, {bench.partitions} partitions keyed by pod, "
-        f"one worker and the naive pipeline for {NAIVE_S:g} s, {ROUNDS} rounds, default threads, same cores"
+        f"one worker and the naive pipeline for {NAIVE_S:g} s with its default threads and with one (the quicker "
+        f"counts), {ROUNDS} rounds, same cores"
     )
     with bench.installed("rate") as installation:
         found = compare(bench, installation)

@@ -65,11 +65,7 @@ class Sender:
         return {"lines": lines, "wall_s": round(wall_s, 2), "cpu_share": round(share, 3), "late_s": round(late_s, 2)}
 
     def _produce(self, message: Message, by_s: int) -> None:
-        value, last_s = message.value, message.timestamp_ms // 1000
-        first_s = int(value[value.index(NANO) + len(NANO) :][:10])
-        for second in range(first_s, last_s + 1):
-            value = value.replace(NANO + b"%d" % second, NANO + b"%d" % (second + by_s))
-        stamp_ms = message.timestamp_ms + by_s * 1000
+        value, stamp_ms = moved(message, by_s), message.timestamp_ms + by_s * 1000
         while True:
             try:
                 self._producer.produce(self._topic, value=value, key=message.key, timestamp=stamp_ms)
@@ -78,8 +74,18 @@ class Sender:
                 self._producer.poll(0.1)
 
 
+def moved(message: Message, by_s: int) -> bytes:
+    """The value with all of its times later by whole seconds. Their number of digits must not change."""
+    value, start = message.value, message.value.index(NANO) + len(NANO)
+    first_s, last_s = int(value[start : start + 10]), message.timestamp_ms // 1000
+    for second in range(first_s, last_s + 1):
+        value = value.replace(NANO + b"%d" % second, NANO + b"%d" % (second + by_s))
+    return value
+
+
 def main(bootstrap: str, topic: str) -> None:
-    sender, said = Sender(bootstrap, topic), {}
+    sender = Sender(bootstrap, topic)
+    said: dict[str, Any] = {}
     while True:
         os.write(1, json.dumps(said).encode() + b"\n")
         line = sys.stdin.readline()

@@ -2,12 +2,13 @@
 
 from operator import itemgetter
 
+import orjson
 import pytest
 
 from deploy.shop import formats
 from deploy.shop.telemetry import Log
 from deploy.shop.topology import CLUSTER, Pod
-from tests.benchmarks import corpus
+from tests.benchmarks import corpus, sender
 
 COUNT, END_S = 20_000, 1_800_000_000.0
 
@@ -47,3 +48,15 @@ def test_messages_hold_all_lines_of_one_pod_in_the_form_of_the_shop(keyed: bool)
     ]
     found = [(message.key, message.value) for message in corpus.by_the_hundred(COUNT, END_S, keyed=keyed)]
     assert sorted(found, key=itemgetter(1)) == sorted(expected, key=itemgetter(1))
+
+
+def test_messages_made_before_are_moved_to_the_present() -> None:
+    by_s = 800_000_000
+    for message in corpus.by_the_hundred(COUNT, sender.MADE_FOR_S + 4.5, keyed=True):
+        before, after = (_times_ns(value) for value in (message.value, sender.moved(message, by_s)))
+        assert after == [time_ns + by_s * 1_000_000_000 for time_ns in before]
+
+
+def _times_ns(value: bytes) -> list[int]:
+    records = orjson.loads(value)["resourceLogs"][0]["scopeLogs"][0]["logRecords"]
+    return [int(record[name]) for record in records for name in ("timeUnixNano", "observedTimeUnixNano")]

