@@ -58,7 +58,8 @@ class Change:
     first_ms: int | None = None
     last_ms: int | None = None
     clamped: bool = False
-    exemplars: dict[str, dict[str, Any]] = field(default_factory=dict)
+    samples: list["Sample"] = field(default_factory=list)  # not among the exemplars yet
+    exemplars: dict[str, dict[str, Any]] = field(default_factory=dict)  # as they stood when `sampled` was called
     identifiers: set[str] = field(default_factory=set)
     delta: dict[str, Any] = field(default_factory=dict)  # state parts: max, items, latest
     records: int = 0
@@ -97,6 +98,19 @@ class Change:
             self.last_ms = last_ms
         self.clamped = self.clamped or clamped
 
+    def sample(self, sample: "Sample") -> None:
+        """Offer a record as an exemplar."""
+        self.samples.append(sample)
+        if len(self.samples) >= PRUNE_AT:
+            self.sampled()
+
+    def sampled(self) -> dict[str, dict[str, Any]]:
+        """The exemplars, all samples considered."""
+        if self.samples:
+            self.exemplars = prune(self.exemplars | {each["at"]: each for each in map(_exemplar, _best(self.samples))})
+            self.samples.clear()
+        return self.exemplars
+
     def settle(self, continued: Collection[str] = ()) -> None:
         """Keep numbers instead of records. Only for who reads each block from its start, but for the `continued` ones.
 
@@ -120,8 +134,8 @@ class Change:
         self.first_ms = min((time for time in firsts if time is not None), default=None)
         self.last_ms = max((time for time in lasts if time is not None), default=None)
         self.clamped = self.clamped or other.clamped
-        if other.exemplars:
-            self.exemplars = prune(self.exemplars | other.exemplars)
+        if other.sampled():
+            self.exemplars = prune(self.sampled() | other.exemplars)
         if other.identifiers:
             self.identifiers = set(merge.smallest(self.identifiers | other.identifiers, IDENTIFIERS))
         self.delta = merge.join_deltas(self.delta, other.delta)
@@ -132,7 +146,8 @@ class Change:
             self,
             spots={key: {at: list(numbers) for at, numbers in spots.items()} for key, spots in self.spots.items()},
             whole=dict(self.whole),
-            exemplars=dict(self.exemplars),
+            exemplars=dict(self.sampled()),
+            samples=[],
             identifiers=set(self.identifiers),
             delta=deepcopy(self.delta),
         )
@@ -236,6 +251,28 @@ def pattern_of(change: Change) -> Target | None:
     return Target("patterns", change.target.day, identity) if identity else None
 
 
+class Sample(NamedTuple):
+    """A record that may become an exemplar. `mixed`: 64 bits of its message's coordinates; `text` is redacted."""
+
+    time_ms: int
+    mixed: int
+    at: Coordinates  # of its message
+    number: int
+    text: str
+
+
+def _best(samples: Sequence[Sample]) -> list[Sample]:
+    """Those among which `prune` finds what it would find among all; an exemplar takes longer to make than to refuse."""
+    first_ms, last_ms = min(samples)[0], max(samples)[0]
+    smallest = sorted({(each.mixed, each.number) for each in samples})[:EXEMPLARS]
+    return [s for s in samples if s.time_ms in (first_ms, last_ms) or (s.mixed, s.number) in smallest]
+
+
+def _exemplar(sample: Sample) -> dict[str, Any]:
+    time_ms, mixed, at, number, text = sample
+    return {"at": str(at._replace(index=number)), "h": f"{mixed:016x}{number:05d}", "t": time_ms, "text": text}
+
+
 def prune(exemplars: dict[str, dict[str, Any]], limit: int = EXEMPLARS) -> dict[str, dict[str, Any]]:
     """What the join would keep of these anyway."""
     return {e["at"]: e for e in merge.exemplars(exemplars.values(), (), limit)}
@@ -248,7 +285,7 @@ def delta_of(change: Change, slices: Mapping[str, Slice]) -> dict[str, Any]:
         delta["slices"] = {key: list(value) for key, value in slices.items()}
     if change.first_ms is not None:
         delta |= {"first_ms": change.first_ms, "last_ms": change.last_ms, "clamped": change.clamped}
-    if change.exemplars:
+    if change.sampled():
         delta |= {"exemplars": list(prune(change.exemplars).values()), "exemplar_limit": EXEMPLARS}
     if change.identifiers:
         delta |= {"identifiers": sorted(change.identifiers), "identifier_limit": IDENTIFIERS}

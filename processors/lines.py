@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from processors.canonical import MOST_CHARS, canonical
-from processors.fold import IDENTIFIERS, PRUNE_AT, Change, Fold, prune
+from processors.fold import IDENTIFIERS, PRUNE_AT, Change, Fold, Sample
 from processors.merge import smallest
 from processors.redact_records import RecordRedactor
 from processors.shape import EXEMPLAR_CHARS, tally, who
@@ -124,14 +124,14 @@ class Lines:
             return
         resource = self._redact.resource(speaker)
         key, offset = slice_at(at.topic_id, at.partition, at.offset)
-        mixed = digest(at.topic_id, str(at.partition), str(at.offset))
+        mixed = _mixed(at)
         records = 0
         for (shown, severity, minute), group in groups.items():
             place = _place(resource, shown, severity_band(severity), minute)
             if place.pattern not in fold.patterns:
                 fold.patterns[place.pattern] = place.shown
             change = fold.change(place.occurrence, lambda place=place: place.fixed, counted=True)  # type: ignore[misc]
-            _offer_exemplars(change, at, mixed, group)  # before its times are in the span
+            _sample(change, at, mixed, group)
             change.count_all(key, offset, group.numbers)
             change.span(min(group.times), max(group.times), clamped=bool(group.clamped))
             if group.identifiers:
@@ -174,22 +174,25 @@ def _place(resource: Resource, shown: str, band: str, minute: int) -> Place:
 _LOWEST: Final = {severity_band(number): number for number in (0, 21, 17, 13, 9, 5, 1)}
 
 
-def _offer_exemplars(change: Change, at: Coordinates, mixed: str, group: Group) -> None:
+def _sample(change: Change, at: Coordinates, mixed: int, group: Group) -> None:
     """Of the lines of one message the first, the last and one more may be kept: the one is the same by every route."""
-    times = group.times
-    if len(times) == 1:
-        _keep(change, at._replace(index=group.numbers[0]), mixed, times[0], group.texts[0])
-        return
-    first_ms, last_ms = min(times), max(times)
-    for i in {0, times.index(first_ms), len(times) - 1 - times[::-1].index(last_ms)}:
-        _keep(change, at._replace(index=group.numbers[i]), mixed, times[i], group.texts[i])
+    times, last = group.times, len(group.times) - 1
+    chosen = {0, times.index(min(times)), last - times[::-1].index(max(times))} if last else (0,)
+    for i in chosen:
+        change.sample(Sample(times[i], mixed, at, group.numbers[i], _cut(group.texts[i], EXEMPLAR_CHARS)))
 
 
-def _keep(change: Change, at: Coordinates, mixed: str, time_ms: int, text: str) -> None:
-    key = str(at)
-    change.exemplars[key] = {"at": key, "h": f"{mixed}{at.index:05d}", "t": time_ms, "text": _cut(text, EXEMPLAR_CHARS)}
-    if len(change.exemplars) > PRUNE_AT:
-        change.exemplars = prune(change.exemplars)
+@lru_cache(maxsize=1 << 12)
+def _seed(topic_id: str, partition: int) -> int:
+    return int(digest(topic_id, str(partition))[:16], 16)
+
+
+def _mixed(at: Coordinates) -> int:
+    """64 bits of where a message lies; different for all messages of a partition (the multiplier is odd).
+
+    The multiplier is 2^64 divided by the golden ratio: Knuth, The Art of Computer Programming 3, 6.4.
+    """
+    return ((at.offset * 0x9E3779B97F4A7C15) ^ _seed(at.topic_id, at.partition)) & 0xFFFFFFFFFFFFFFFF
 
 
 def _cut(text: str, limit: int) -> str:

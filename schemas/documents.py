@@ -42,7 +42,7 @@ def hour_of(time_ms: int) -> int:
 
 
 def slice_key(topic_id: str, partition: int, offset: int) -> str:
-    return f"{topic_id}/{partition}/{offset >> BLOCK_BITS}"
+    return _slice_key(topic_id, partition, offset >> BLOCK_BITS)
 
 
 def block_start(offset: int) -> int:
@@ -58,7 +58,12 @@ def slice_at(topic_id: str, partition: int, offset: int) -> tuple[str, int]:
     """
     if LETTER in topic_id:
         return slice_key(topic_id, 0, 0), 0
-    return slice_key(topic_id, partition, offset), offset
+    return _slice_key(topic_id, partition, offset >> BLOCK_BITS), offset
+
+
+@lru_cache(maxsize=1 << 12)
+def _slice_key(topic_id: str, partition: int, block: int) -> str:
+    return f"{topic_id}/{partition}/{block}"
 
 
 class Target(NamedTuple):

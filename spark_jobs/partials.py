@@ -17,7 +17,7 @@ import orjson
 import pyarrow as pa
 
 from processors import merge
-from processors.fold import IDENTIFIERS, Change, Fold, Slice, prune
+from processors.fold import IDENTIFIERS, Change, Fold, Slice
 from schemas.dead_letters import DeadLetter
 from schemas.documents import Target
 from schemas.records import Message
@@ -51,7 +51,7 @@ def part_of(change: Change) -> Part:
         "spots": {key: list(spots.items()) for key, spots in change.spots.items()},
         "whole": change.whole,
         "span": (change.first_ms, change.last_ms, change.clamped),
-        "exemplars": list(prune(change.exemplars).values()) if change.exemplars else [],
+        "exemplars": list(change.sampled().values()),
         "identifiers": merge.smallest(change.identifiers, IDENTIFIERS),
         "delta": change.delta,
     }

@@ -227,7 +227,7 @@ def test_documents_lead_back_to_the_letter_and_no_watermark_is_moved() -> None:
     (fold,) = folds
     assert (fold.sources, fold.partitions) == ({}, {})
     (occurrence,) = (change for change in fold if change.target.kind == "occurrences")
-    at = Coordinates.parse(next(iter(occurrence.exemplars)))
+    at = Coordinates.parse(next(iter(occurrence.sampled())))
     assert str(at) == f"freshet.dead-letters.v1/DL~{letter.identity}/{letter.partition}/{letter.offset}/0"
     assert list(occurrence.spots) == [f"DL~{letter.identity}/0/0"]
 

@@ -102,12 +102,12 @@ def test_identifiers(text: str, trace: str, found: set[str]) -> None:
 
 def test_a_long_body_is_cut_and_marked_and_no_half_secret_is_left() -> None:
     body = "a " * 50 + "ghp_" + "a1B2" * 9 + " z" * 5_000
-    (exemplar,) = only(folded(log(body), limit=105), "occurrences").exemplars.values()
+    (exemplar,) = only(folded(log(body), limit=105), "occurrences").sampled().values()
     assert exemplar["text"] == "a " * 50 + "<reda" + CUT_MARK
-    (exemplar,) = only(folded(log(body)), "occurrences").exemplars.values()
+    (exemplar,) = only(folded(log(body)), "occurrences").sampled().values()
     assert exemplar["text"].endswith(CUT_MARK)
     assert len(exemplar["text"]) == shape.EXEMPLAR_CHARS + len(CUT_MARK)
-    (exemplar,) = only(folded(log("short")), "occurrences").exemplars.values()
+    (exemplar,) = only(folded(log("short")), "occurrences").sampled().values()
     assert exemplar["text"] == "short"
 
 
