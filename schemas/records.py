@@ -40,6 +40,7 @@ WARN: Final = 13
 ERROR: Final = 17
 FATAL: Final = 21
 UNKNOWN: Final = 0
+HIGHEST_SEVERITY: Final = 24
 
 
 def severity_band(number: int) -> str:

@@ -8,10 +8,11 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.logs.v1.logs_pb2 import LogsData
 from opentelemetry.proto.metrics.v1.metrics_pb2 import MetricsData
 
-from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, Point, telling
+from processors.decode.otlp import CUMULATIVE, NOT_A_METRIC, Attributes, Group, LogEntry, PlainLog, Point, telling
+from processors.decode.timestamps import EARLIEST_S, LATEST_S
 from processors.decode.values import name
 from schemas.errors import InvalidRecord
-from schemas.records import Rejected
+from schemas.records import HIGHEST_SEVERITY, Rejected
 
 _TRACE_BYTES: Final = 16
 Generated = Any  # of protoc, which has no types: the field names below are those of opentelemetry-proto
@@ -61,9 +62,19 @@ def _resource(group: Generated) -> Attributes:
     return _attributes(group.resource.attributes)
 
 
-def _logs(group: Generated) -> Iterator[LogEntry]:
+def _logs(group: Generated) -> Iterator[LogEntry | PlainLog]:
     for scope in group.scope_logs:
         for record in scope.log_records:
+            text, number, time = record.body.string_value, record.severity_number, record.time_unix_nano
+            timed = EARLIEST_S <= time // 1_000_000_000 < LATEST_S
+            if (
+                text
+                and timed
+                and 0 < number <= HIGHEST_SEVERITY
+                and not any(map(telling, [a.key for a in record.attributes]))
+            ):
+                yield time // 1_000_000, number, text, _trace_id(record.trace_id)
+                continue
             yield LogEntry(
                 time=record.time_unix_nano,
                 observed=record.observed_time_unix_nano,
