@@ -126,9 +126,9 @@ class SentenceTransformerEmbedder:
     """A sentence-transformers model in this process: the one that ships with the package, or a local folder.
 
     A BERT with mean pooling runs in our own encoder, any other model in sentence-transformers. On CPUs with bfloat16
-    instructions the weights are bfloat16: four times the speed, and over the templates of seven systems the cosine to
-    sentence-transformers' float32 vectors was 0.99996 on average and never below 0.9999 (`make bench NAME=embedding`
-    checks it), so that all four may share an index and an identity. Bytes instead (int8) gave 0.992 and no more speed.
+    instructions the weights are bfloat16: three times the speed. Over 672 templates the cosine to the float32 vectors
+    of sentence-transformers was 0.99996 on average and at least 0.9998 (`make bench NAME=embedding` checks it), so they
+    may share an index and an identity. Bytes (int8) gave 0.992 on average and 0.981 at worst, which is too little.
     """
 
     def __init__(self, config: settings.Embedder) -> None:
@@ -190,7 +190,7 @@ class SentenceTransformerEmbedder:
 @contextmanager
 def _no_collections() -> Iterator[None]:
     """While libraries are imported: their hundred thousands of objects stay, so looking through them again and again is
-    for nothing, a fifth of the time. Later collections do not see them, which makes the pauses of those shorter."""
+    for nothing, a sixth of the time. Later collections do not see them, which makes the pauses of those shorter."""
     was_on = gc.isenabled()
     gc.disable()
     try:
