@@ -8,11 +8,13 @@ ok: no memory grows in the second half of a run, every memory has a limit, a lin
 1.5 times a line of the first, a document holds no more slices than a topic has partitions, and every line is counted.
 """
 
-import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import product
 from typing import Any, Final
 
+from rich.console import Console
 from rich.table import Table
 
 from schemas.settings import Settings
@@ -25,10 +27,9 @@ from tests.benchmarks.growth_path import Options
 LINES: Final = 1_000_000
 FIRST: Final = 10_000
 CELL: Final = 100_000  # lines
+PARTITIONS: Final = 24
 PODS, PATTERNS = (10, 100, 1_000), (200, 1_000, 10_000)
-FOLD: Final = 10_000  # lines: what a backlog brings in the half second between two flushes
-LIVE_FOLD: Final = int(EVENT_RATE / 2)
-SMALL_CACHE: Final = 20_000  # slices, a tenth of the default, so that it is full before the run's second half
+SMALL_CACHE: Final = 1_000  # slices, and patterns known to exist: full before the run's second half
 STEADY_PER_SECOND: Final = 500.0
 MOST_GROWTH: Final = 0.03  # of resident memory, over the second half of a run
 MOST_RATIO: Final = 1.5
@@ -49,7 +50,7 @@ def drift(points: Points) -> float:
 
 
 def _path(load: Load, **options: Any) -> dict[str, Any]:
-    return growth_path.measure(messages(load, time.time()), Options(lines=load.lines, **options))
+    return growth_path.measure(messages(load), Options(lines=load.lines, **options))
 
 
 def _cpu_us(result: dict[str, Any]) -> float:
@@ -80,7 +81,7 @@ def memory_table(runs: dict[str, tuple[float, Points, str]]) -> Table:
     table = Table("resident memory of one process", "at start", "half way", "end", "slope, second half", "drift")
     for name, (started_mb, points, unit) in runs.items():
         half = min(points, key=lambda point: abs(point[0] - points[-1][0] / 2))[1]
-        scale, per = (1e6, "million lines") if unit == "lines" else (3600, "hour")
+        scale, per = (1e6, "million lines") if unit == "lines" else (3_600, "hour")
         table.add_row(
             name, f"{started_mb:.0f} MB", f"{half:.0f} MB", f"{points[-1][1]:.0f} MB",
             f"{slope(points) * scale:+.1f} MB per {per}", f"{drift(points):+.1%}",
@@ -89,50 +90,43 @@ def memory_table(runs: dict[str, tuple[float, Points, str]]) -> Table:
 
 
 def cells() -> list[dict[str, Any]]:
-    """Each is a minute of the reference rate in event time, cut short: the beginning of a minute folds worst."""
-    found = []
-    for pods in PODS:
-        for patterns in PATTERNS:
-            one = _path(Load(lines=CELL, pods=pods, patterns=patterns), keep=True)
-            live = _path(Load(lines=CELL, pods=pods, patterns=patterns), flush_lines=LIVE_FOLD)
-            found.append(
-                {
-                    "pods": pods, "patterns": patterns, "cpu_us": _cpu_us(one), "live_cpu_us": _cpu_us(live),
-                    "documents": one["documents"]["count"], "writes": one["writes"], "writes_live": live["writes"],
-                    "grown_mb": round(live["samples"][-1][1] - live["started_mb"], 1),
-                }
-            )  # fmt: skip
-    return found
+    """The first twenty seconds of a minute at the reference rate: a minute folds worst at its beginning."""
+
+    def cell(pods: int, patterns: int) -> dict[str, Any]:
+        one = _path(Load(lines=CELL, pods=pods, patterns=patterns), count=True)
+        return {
+            "pods": pods, "patterns": patterns, "cpu_us": _cpu_us(one), "documents": one["documents"],
+            "writes": one["writes"], "grown_mb": max(sample[1] for sample in one["samples"]) - one["started_mb"],
+        }  # fmt: skip
+
+    with ThreadPoolExecutor(2) as two:
+        return list(two.map(lambda each: cell(*each), product(PODS, PATTERNS)))
 
 
 def cell_table(every: Sequence[dict[str, Any]]) -> Table:
     table = Table(
-        "pods", "patterns", "lines per CPU second", "... live", "documents per line", "writes per line", "... live",
-        "memory above start",
-    )  # fmt: skip
+        "pods", "patterns", "lines per CPU second", "documents per line", "writes per line", "memory above start"
+    )
     for cell in every:
         table.add_row(
             f"{cell['pods']:,}", f"{cell['patterns']:,}", f"{1e6 / cell['cpu_us']:,.0f}",
-            f"{1e6 / cell['live_cpu_us']:,.0f}", f"1/{CELL / cell['documents']:,.0f}",
-            f"1/{CELL / cell['writes']:,.1f}", f"1/{CELL / cell['writes_live']:,.1f}", f"{cell['grown_mb']:.0f} MB",
+            f"1/{CELL / cell['documents']:,.0f}", f"1/{CELL / cell['writes']:,.1f}", f"{cell['grown_mb']:.0f} MB",
         )  # fmt: skip
     return table
 
 
 def spread() -> list[dict[str, Any]]:
-    """Keyed against unkeyed, live, by one worker and by four that share the partitions."""
-    found = []
-    for keyed in (True, False):
-        for workers in (1, 4):
-            one = _path(Load(lines=CELL, keyed=keyed), flush_lines=LIVE_FOLD, workers=workers, keep=True)
-            documents = one["documents"]
-            found.append(
-                {
-                    "keyed": keyed, "workers": workers, "writes": one["writes"], "bulk_bytes": one["bulk_bytes"],
-                    "cpu_us": _cpu_us(one), **documents,
-                }
-            )  # fmt: skip
-    return found
+    """Keyed against unkeyed, by one worker and by four that share the partitions."""
+
+    def side(keyed: bool, workers: int) -> dict[str, Any]:
+        one = _path(Load(lines=CELL, keyed=keyed), workers=workers, keep=True)
+        return {
+            "keyed": keyed, "workers": workers, "writes": one["writes"], "bulk_bytes": one["bulk_bytes"],
+            "cpu_us": _cpu_us(one), **one["kept"],
+        }  # fmt: skip
+
+    with ThreadPoolExecutor(2) as two:
+        return list(two.map(lambda each: side(*each), product((True, False), (1, 4))))
 
 
 def spread_table(every: Sequence[dict[str, Any]]) -> Table:
@@ -156,7 +150,7 @@ def size_table(upto: Sequence[int], pure: Sequence[tuple[float, float]], stages:
         "lines", "pure path: fold", "write", "whole worker", "documents per line", "writes per line",
         "index bytes per line", "lines/s",
     )  # fmt: skip
-    for size, (fold_us, write_us), stage in zip(upto, pure, stages, strict=False):
+    for size, (fold_us, write_us), stage in zip(upto, pure, stages, strict=True):
         table.add_row(
             f"{size:,}", f"{fold_us:.1f} µs", f"{write_us:.1f} µs", f"{stage.cpu_us:.1f} µs",
             f"1/{stage.lines / stage.documents:,.0f}", f"1/{stage.lines / stage.writes:,.0f}",
@@ -165,60 +159,118 @@ def size_table(upto: Sequence[int], pure: Sequence[tuple[float, float]], stages:
     return table
 
 
-def run(bench: Bench) -> Summary:
-    lines, limits = max(bench.lines, LINES), listed(Settings.model_construct())
-    bench.out.print(
-        f"growth: 40 pods, 200 patterns (Zipf), {EVENT_RATE:,.0f} lines/s of event time, {bench.partitions} "
-        f"partitions, a hundred lines a message, no two lines alike; pure path: folds of {FOLD:,} lines, live "
-        f"{LIVE_FOLD:,}; at 1,000 pods a hundred lines of one span several seconds; memory runs with "
-        f"FRESHET_WORKER__CACHED_SLICES={SMALL_CACHE} where the load fills it"
-    )
-    upto = sizes(lines)
-    digits = _path(Load(lines=lines), flush_lines=FOLD)
-    fresh = _path(Load(lines=lines // 2, fresh=0.2), flush_lines=FOLD, cached_slices=SMALL_CACHE)
-    pods = _path(Load(lines=lines // 5, new_pods=True), flush_lines=FOLD, cached_slices=SMALL_CACHE)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Figures:
+    lines: int
+    minutes: float
+    digits: dict[str, Any]  # the pure path's runs
+    fresh: dict[str, Any]
+    pods: dict[str, Any]
+    cells: list[dict[str, Any]]
+    spread: list[dict[str, Any]]
+    worker: growth_worker.Watched
+
+    @property
+    def stages(self) -> list[growth_worker.Stage]:
+        """Of the keyed lines, by size."""
+        return self.worker.stages[:-1]
+
+    @property
+    def unkeyed(self) -> growth_worker.Stage:
+        return self.worker.stages[-1]
+
+    @property
+    def costs(self) -> list[tuple[float, float]]:
+        return costs(self.digits["samples"], sizes(self.lines))
+
+    @property
+    def memory(self) -> dict[str, tuple[float, Points, str]]:
+        """By run: MB at its start, MB over lines or seconds."""
+        steady = f"then {self.minutes:g} min at {STEADY_PER_SECOND:.0f} lines/s"
+        short = f"pure path, {self.lines // 5:,} lines"
+        return {
+            f"pure path, {self.lines:,} lines, numbers and ids differ": _samples(self.digits),
+            f"{short}, every second a new pattern": _samples(self.fresh),
+            f"{short}, each of a new pod": _samples(self.pods),
+            f"real worker, {self.lines:,} lines, numbers and ids differ": (
+                self.worker.started_mb, self.stages[-1].memory, "lines",
+            ),
+            steady: (self.worker.started_mb, self.worker.quiet, "seconds"),
+        }  # fmt: skip
+
+    @property
+    def memories(self) -> list[dict[str, Any]]:
+        return [memory for run in (self.digits, self.fresh, self.pods) for memory in run["memories"]]
+
+    def guards(self) -> dict[str, bool]:
+        first, last = self.costs[0], self.costs[-1]
+        runs = (self.digits, self.fresh, self.pods)
+        return {
+            "conserved": all(s.conserved for s in self.worker.stages) and not any(run["rejected"] for run in runs),
+            "memory_flat": all(drift(points) <= MOST_GROWTH for _, points, _ in self.memory.values()),
+            "memories_bounded": all(memory["most"] is not None for memory in self.memories),
+            "cost_flat": sum(last) <= MOST_RATIO * sum(first)
+            and self.stages[-1].cpu_us <= MOST_RATIO * self.stages[0].cpu_us,
+            "slices_bounded": all(one["slices_most"] <= PARTITIONS for one in self.spread),
+        }
+
+
+def _samples(run: dict[str, Any]) -> tuple[float, Points, str]:
+    return run["started_mb"], run["samples"], "lines"
+
+
+def measured(bench: Bench, lines: int) -> Figures:
+    """Blocks for some minutes."""
+    digits = _path(Load(lines=lines), cached_slices=SMALL_CACHE)
+    short = (Load(lines=lines // 5, fresh=0.5), Load(lines=lines // 5, new_pods=True))
+    with ThreadPoolExecutor(2) as two:
+        fresh, pods = two.map(lambda load: _path(load, cached_slices=SMALL_CACHE), short)
+    loads = {f"{size:,}": Load(lines=size, seed=seed) for seed, size in enumerate(sizes(lines))}
+    loads["unkeyed"] = Load(lines=CELL, keyed=False, seed=99)
     every, sides = cells(), spread()
-    loads = {f"{size:,}": Load(lines=size, seed=seed) for seed, size in enumerate(upto)}
-    loads |= {"unkeyed": Load(lines=CELL, keyed=False, seed=99)}
-    with bench.installed("growth") as installation:
-        real = growth_worker.watch(installation, loads, bench.minutes * 60, STEADY_PER_SECOND)
-    stages, unkeyed = real["stages"][:-1], real["stages"][-1]
-    memory: dict[str, tuple[float, Points, str]] = {
-        f"pure path, {lines:,} lines, numbers and ids differ": (digits["started_mb"], digits["samples"], "lines"),
-        f"pure path, {lines // 2:,} lines, every fifth a new pattern": (fresh["started_mb"], fresh["samples"], "lines"),
-        f"pure path, {lines // 5:,} lines, each of a new pod": (pods["started_mb"], pods["samples"], "lines"),
-        f"real worker, {lines:,} lines, numbers and ids differ": (real["started_mb"], stages[-1].memory, "lines"),
-        f"then {bench.minutes:g} min at {STEADY_PER_SECOND:.0f} lines/s": (real["started_mb"], real["steady"], "time"),
-    }
-    pure = costs(digits["samples"], upto)
-    bench.out.print(memory_table(memory), size_table(upto, pure, stages), cell_table(every), spread_table(sides))
-    keyed = next(stage for stage in stages if stage.lines == CELL)
-    bench.out.print(
+    with bench.installed("growth", PARTITIONS) as installation:
+        worker = growth_worker.watch(installation, loads, bench.minutes * 60, STEADY_PER_SECOND)
+    return Figures(
+        lines=lines, minutes=bench.minutes, digits=digits, fresh=fresh, pods=pods, cells=every, spread=sides,
+        worker=worker,
+    )  # fmt: skip
+
+
+def show(found: Figures, out: Console) -> None:
+    keyed, unkeyed = next(stage for stage in found.stages if stage.lines == CELL), found.unkeyed
+    out.print(
+        memory_table(found.memory), size_table(sizes(found.lines), found.costs, found.stages),
+        cell_table(found.cells), spread_table(found.spread),
+    )  # fmt: skip
+    out.print(
         f"real worker, {CELL:,} lines: keyed {keyed.lines_per_s:,} lines/s, {keyed.cpu_us:.0f} µs, "
         f"1/{CELL / keyed.writes:.0f} writes; unkeyed {unkeyed.lines_per_s:,} lines/s, {unkeyed.cpu_us:.0f} µs, "
         f"1/{CELL / unkeyed.writes:.0f} writes per line"
     )
-    memories = [*digits["memories"], *fresh["memories"], *pods["memories"]]
-    bench.out.print(bounds(limits, memories))
-    drifts = {name: round(drift(points), 4) for name, (_, points, _) in memory.items()}
-    first, last = sum(pure[0]), sum(pure[-1])
-    guards = {
-        "conserved": all(s.conserved for s in real["stages"]) and not any(r["rejected"] for r in (digits, fresh, pods)),
-        "memory_flat": max(drifts.values()) <= MOST_GROWTH,
-        "memories_bounded": all(memory["most"] is not None for memory in memories),
-        "cost_flat": last <= MOST_RATIO * first and stages[-1].cpu_us <= MOST_RATIO * stages[0].cpu_us,
-        "slices_bounded": all(one["slices_most"] <= 24 for one in sides),
-    }
+
+
+def run(bench: Bench) -> Summary:
+    lines, limits = max(bench.lines, LINES), listed(Settings.model_construct())
+    bench.out.print(
+        f"growth: 40 pods, 200 patterns (Zipf), {EVENT_RATE:,.0f} lines/s of event time, {PARTITIONS} partitions, a "
+        "hundred lines a message, no two lines alike. Pure path: folds of ten seconds, urgent documents twice a "
+        f"second; FRESHET_WORKER__CACHED_SLICES={SMALL_CACHE:,} where memory is watched"
+    )
+    found = measured(bench, lines)
+    show(found, bench.out)
+    bench.out.print(bounds(limits, found.memories))
+    drifts = {name: round(drift(points), 4) for name, (_, points, _) in found.memory.items()}
+    first, last, guards = sum(found.costs[0]), sum(found.costs[-1]), found.guards()
     series.keep(
-        "growth", memory={n: {"unit": u, "points": p} for n, (_, p, u) in memory.items()},
-        cost=[{"lines": s, "fold_us": f, "write_us": w, "worker_us": g.cpu_us}
-              for s, (f, w), g in zip(upto, pure, stages, strict=False)],
-        cells=every, spread=sides, stages=[asdict(stage) for stage in real["stages"]],
+        "growth", memory={name: {"unit": unit, "points": points} for name, (_, points, unit) in found.memory.items()},
+        cost=[{"lines": stage.lines, "fold_us": fold_us, "write_us": write_us, "worker_us": stage.cpu_us}
+              for stage, (fold_us, write_us) in zip(found.stages, found.costs, strict=True)],
+        cells=found.cells, spread=found.spread, stages=[asdict(stage) for stage in found.worker.stages],
     )  # fmt: skip
     return {
         "name": "growth", "ok": all(guards.values()), "ratio": round(last / first, 2), "worst": max(drifts.values()),
         "headline": f"memory drifts {max(drifts.values()):+.1%} at most over the second half of a run; a line costs "
-        f" {last:.1f} µs at {lines:,}, {first:.1f} µs at {FIRST:,}",
+        f"{last:.1f} µs at {lines:,}, {first:.1f} µs at {FIRST:,}",
         "guards": guards, "drift": drifts, "minutes": bench.minutes,
-        "worker_us": {stage.name: stage.cpu_us for stage in real["stages"]},
+        "worker_us": {stage.name: stage.cpu_us for stage in found.worker.stages},
     }  # fmt: skip

@@ -1,6 +1,7 @@
 """Loads that grow in one direction: lines, patterns, pods. No two lines of a load are alike."""
 
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import accumulate
@@ -41,8 +42,12 @@ class _Pattern:
     pods: tuple[Pod, ...]
 
 
-def messages(load: Load, end_s: float) -> Iterator[Message]:
-    """OTLP JSON, up to a hundred lines of one pod each, in order of time, the last about `end_s`."""
+def messages(load: Load, end_s: float = 0.0) -> Iterator[Message]:
+    """OTLP JSON, up to a hundred lines of one pod each, in order of time, the last about `end_s`.
+
+    Without an end at that of the last whole minute, so that a short load lies in one.
+    """
+    end_s = end_s or time.time() // 60 * 60
     rng = Random(load.seed)
     patterns = _patterns(load, rng)
     weights = list(accumulate(1 / rank for rank in range(1, len(patterns) + 1)))

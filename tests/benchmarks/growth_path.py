@@ -3,7 +3,7 @@
 `measure` feeds messages to the child through a pipe, so that making them costs the child neither time nor memory. The
 child folds, writes each fold through the real sink into a client that takes everything, and says what that cost.
 
-    python -m tests.benchmarks.growth_path '{"flush_lines": 50000, ...}' < frames
+    python -m tests.benchmarks.growth_path '{"lines": 100000, ...}' < frames
 """
 
 import functools
@@ -17,6 +17,7 @@ import sys
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from threading import Event
 from typing import IO, Any, Final, cast
@@ -47,10 +48,12 @@ _FRAME: Final = struct.Struct(">iqi")  # partition, timestamp in ms, bytes of th
 class Options:
     lines: int  # that will come, roughly: it places the samples
     partitions: int = 24
-    flush_lines: int = 50_000  # FRESHET_WORKER__FLUSH_RECORDS: a backlog; live a fold is half a second of lines
+    fold_lines: int = 50_000  # the update interval's ten seconds, at the reference rate
+    shown_lines: int = 2_500  # the flush interval's half second
     cached_slices: int = 200_000  # FRESHET_WORKER__CACHED_SLICES
     workers: int = 1  # partitions are dealt to so many; each has a fold of its own
-    keep: bool = False  # the documents, to look at their sizes; costs memory
+    count: bool = False  # documents; costs a little memory
+    keep: bool = False  # them too, to look at their sizes; costs much
 
 
 def measure(messages: Iterable[Played], options: Options) -> dict[str, Any]:
@@ -78,10 +81,10 @@ def measure(messages: Iterable[Played], options: Options) -> dict[str, Any]:
 class Taking:
     """A client of OpenSearch that takes every write. `transport` is itself; what it costs is measured apart."""
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, options: Options) -> None:
         self.transport = self
-        self.index = FakeIndex()
-        self.keep, self.spent_s = keep, 0.0
+        self.index, self.seen = FakeIndex(), set[int]()
+        self.options, self.spent_s = options, 0.0
         self.writes = self.bytes = self.creates = 0
 
     def perform_request(self, method: str, path: str, body: Any = None, **_: Any) -> Any:
@@ -112,7 +115,9 @@ class Taking:
             source = next(lines)
             self.writes += 1
             self.creates += operation == "create"
-            if self.keep:
+            if self.options.count:
+                self.seen.add(hash((place["_index"], place["_id"])))
+            if self.options.keep:
                 self._store(operation, Target("", place["_index"], place["_id"]), orjson.loads(source))
             items.append({operation: {"_id": place["_id"], "_index": place["_index"], "status": 201}})
         return {"errors": False, "items": items}
@@ -150,26 +155,36 @@ class Worker:
         names = Names("growth", generation(parts))
         index = OpenSearchIndex(cast(OpenSearch, client), names, settings.opensearch, settings.embedder.dimensions)
         self.sink = Sink(settings, index, make_embedder(settings.embedder), parts, live=True)
-        self.fold = Fold()
+        self.fold, self.shown = Fold(), 0
 
 
 def run(options: Options, pipe: IO[bytes]) -> dict[str, Any]:
-    limits = {"cached_slices": options.cached_slices, "flush_records": options.flush_lines}
+    limits = {"cached_slices": options.cached_slices, "new_patterns_per_minute": 1_000_000}
     settings = Settings(embedder={"kind": "hashing"}, worker=limits)  # type: ignore[arg-type]
-    client, stop = Taking(options.keep), Event()
+    client, stop = Taking(options), Event()
     paths = [Worker(settings, client) for _ in range(options.workers)]
     started_mb, samples, due = rss_mb(), [], options.lines / SAMPLES
     lines = rejected = 0
     fold_s = write_s = 0.0
 
     def flush(path: Worker) -> None:
-        nonlocal write_s
-        fold, path.fold = path.fold, Fold()
-        began, outside = time.thread_time(), client.spent_s
-        rejects = path.sink.write(fold, stop)
-        assert not rejects, rejects[0]
-        write_s += time.thread_time() - began - (client.spent_s - outside)
+        fold, path.fold, path.shown = path.fold, Fold(), 0
+        with writing():
+            assert not path.sink.write(fold, stop)
         path.sink.housekeeping()
+
+    def show(path: Worker) -> None:
+        path.shown = path.fold.records
+        with writing():
+            if urgent := path.sink.urgent(path.fold):
+                assert not path.sink.show(urgent, stop)
+
+    @contextmanager
+    def writing() -> Iterator[None]:
+        nonlocal write_s
+        began, outside = time.thread_time(), client.spent_s
+        yield
+        write_s += time.thread_time() - began - (client.spent_s - outside)
 
     def sample() -> None:
         samples.append([lines, rss_mb(), round(fold_s, 4), round(write_s, 4)])
@@ -180,8 +195,10 @@ def run(options: Options, pipe: IO[bytes]) -> dict[str, Any]:
         rejected += len(path.pipeline.run(message, path.fold))
         fold_s += time.thread_time() - began
         lines += path.fold.records - before
-        if path.fold.records >= options.flush_lines // options.workers:
+        if path.fold.records >= options.fold_lines // options.workers:
             flush(path)
+        elif path.fold.records - path.shown >= options.shown_lines // options.workers:
+            show(path)
         if lines >= due * (len(samples) + 1):
             sample()
     for path in paths:
@@ -191,7 +208,8 @@ def run(options: Options, pipe: IO[bytes]) -> dict[str, Any]:
     return {
         "lines": lines, "rejected": rejected, "started_mb": started_mb, "samples": samples,
         "fold_s": round(fold_s, 3), "write_s": round(write_s, 3), "writes": client.writes, "creates": client.creates,
-        "bulk_bytes": client.bytes, "documents": _documents(client.index), "memories": memories(),
+        "bulk_bytes": client.bytes, "documents": len(client.seen), "kept": _documents(client.index),
+        "memories": memories(),
     }  # fmt: skip
 
 

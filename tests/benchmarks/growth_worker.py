@@ -41,13 +41,14 @@ class Watched:
     drain: Drain
     started_mb: float
     stages: list[Stage] = field(default_factory=list)
+    quiet: list[Point] = field(default_factory=list)  # seconds, resident MB at a modest rate
 
     def stage(self, name: str, load: Load) -> None:
         """Send all of it and drain it, a million lines at a time. Blocks until the last line can be found."""
         drain, memory = self.drain, list[Point]()
         before, stored, cpu_s, wall_s = drain.reads.totals(), self._stored_bytes(), 0.0, 0.0
         for part in _parts(load):
-            drain.send(list(messages(part, time.time())), part.lines)
+            drain.send(list(messages(part)), part.lines)
             began, used_s = time.monotonic(), drain.worker.cpu_s()
             drain.installation.wait(
                 lambda: self._found(before.counted, memory), f"{name} lines", "worker-1", PATIENCE_S
@@ -83,35 +84,33 @@ class Watched:
         finally:
             client.close()
 
-    def steady(self, seconds: float, per_second: float) -> list[Point]:
-        """Seconds and resident MB while lines come at this rate, each at its own time."""
+    def steady(self, seconds: float, per_second: float) -> None:
+        """Watch while lines come at this rate, each at its own time. Blocks."""
         drain = self.drain
         load = Load(lines=int(seconds * per_second), rate=per_second, seed=int(time.time()))
-        samples: list[Point] = []
         began = time.time()
 
         def due_s(message: Message) -> float:
             passed = time.time() - began
-            if not samples or passed - samples[-1][0] >= SAMPLE_S:
-                samples.append((round(passed, 2), rss_mb(drain.worker.pid)))
+            if not self.quiet or passed - self.quiet[-1][0] >= SAMPLE_S:
+                self.quiet.append((round(passed, 2), rss_mb(drain.worker.pid)))
             return message.timestamp_ms / 1000
 
         to: Any = {"bootstrap": drain.installation.endpoints.kafka, "topics": drain.installation.topics}
         publish(paced(messages(load, began + seconds), due_s, clock=time.time), **to)
         drain.sent += load.lines
         drain.installation.wait(drain.conserved, f"{drain.sent:,} lines", "worker-1", PATIENCE_S)
-        return samples
 
 
-def watch(installation: Installation, loads: dict[str, Load], seconds: float, per_second: float) -> dict[str, Any]:
+def watch(installation: Installation, loads: dict[str, Load], seconds: float, per_second: float) -> Watched:
     """Services are up; the installation's topics exist and are empty."""
     installation.extra |= SETTINGS
     with draining(installation) as drain:
         watched = Watched(drain, rss_mb(drain.worker.pid))
         for name, load in loads.items():
             watched.stage(name, load)
-        steady = watched.steady(seconds, per_second)
-    return {"started_mb": watched.started_mb, "stages": watched.stages, "steady": steady}
+        watched.steady(seconds, per_second)
+    return watched
 
 
 def _parts(load: Load) -> Iterator[Load]:

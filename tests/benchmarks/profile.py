@@ -28,12 +28,15 @@ from tests.benchmarks.series import FOLDER, keep
 
 RATE: Final = 200  # samples a second
 LIBRARIES: Final = "site-packages/"
+THREADS: Final = {"MainThread": "event loop", "asyncio": "flush", "vectors": "vectors"}
+OTHERS: Final = "other threads"
+WAITS: Final = re.compile(r"select \(selectors|wait \(threading|_worker \(concurrent|readinto \(socket|poll \(")
 # The first that fits a frame's file, innermost frame first; C code counts for the line that calls it.
 LAYERS: Final = (
-    ("decode", r"processors/(decode|lines)"),
+    ("decode", r"processors/decode"),
     ("redact", r"processors/(redact|scan)"),
     ("template", r"processors/(template|canonical|kernel)"),
-    ("shape and fold", r"processors/(shape|fold|merge|pipeline|slices)|schemas/(documents|records)"),
+    ("shape and fold", r"processors/(lines|shape|fold|merge|pipeline|slices)|schemas/(documents|records)"),
     ("write: deltas and JSON", r"processors/(writer|sink|outcomes|index|letters)"),
     ("embed", r"processors/(embed|encoder|bert|vectors|budget)|(torch|transformers|sentence_transformers|tokenizers)/"),
     ("OpenSearch client", r"(opensearchpy|urllib3)/|http/client"),
@@ -79,31 +82,37 @@ def layer_of(stack: list[str]) -> str:
     return "other"
 
 
-def shares(raw: str) -> dict[str, Counter[str]]:
-    """Samples by thread and layer. A line of py-spy's raw form is `thread;outermost;...;innermost count`."""
-    found: dict[str, Counter[str]] = {}
+def shares(raw: str, every: float) -> dict[str, dict[str, float]]:
+    """Layer -> thread -> share of the wall time, which is `every` samples.
+
+    A line of py-spy's raw form is `thread (id): name;outermost;...;innermost count`. Threads that wait are left out by
+    it, as far as it can tell.
+    """
+    working: dict[str, Counter[str]] = {column: Counter() for column in (*THREADS.values(), OTHERS)}
     for line in raw.splitlines():
         frames, _, count = line.rpartition(" ")
         thread, *stack = frames.split(";")
-        name = re.sub(r"^thread \(\w+\):? ?", "", thread)
-        role = re.sub(r"_\d+$", "", name)
-        found.setdefault(role, Counter())[layer_of(stack)] += int(count)
-    return found
-
-
-def show(found: dict[str, Counter[str]], seconds: float) -> dict[str, dict[str, float]]:
-    """One column for each kind of thread, in percent of the wall time; returns the same as fractions."""
-    every = seconds * RATE
-    threads = sorted(found, key=lambda name: -sum(found[name].values()))[:5]
+        if not stack or WAITS.search(stack[-1]):
+            continue
+        name = re.sub(r"^thread \(\w+\)(: )?|_\d+$", "", thread)
+        working[THREADS.get(name, OTHERS)][layer_of(stack)] += int(count)
     layers = sorted(
-        {layer for name in threads for layer in found[name]}, key=lambda x: -sum(f[x] for f in found.values())
+        {layer for found in working.values() for layer in found}, key=lambda x: -sum(f[x] for f in working.values())
     )
-    table = Table("percent of the wall time", *threads, "all")
-    shown = {layer: {name: found[name][layer] / every for name in threads} for layer in layers}
-    for layer, row in shown.items():
-        table.add_row(layer, *(f"{row[name]:.1%}" for name in threads), f"{sum(row.values()):.1%}")
+    return {layer: {column: found[layer] / every for column, found in working.items()} for layer in layers}
+
+
+def show(layers: dict[str, dict[str, float]]) -> None:
+    columns = (*THREADS.values(), OTHERS)
+    table = Table("percent of the wall time", *columns, "all")
+    for layer, row in layers.items():
+        table.add_row(layer, *(f"{row[column]:.1%}" for column in columns), f"{sum(row.values()):.1%}")
+    busy = {column: sum(row[column] for row in layers.values()) for column in columns}
+    table.add_section()
+    table.add_row("works", *(f"{share:.1%}" for share in busy.values()), f"{sum(busy.values()):.1%}")
+    rest = (f"{max(0.0, 1 - busy[column]):.1%}" for column in THREADS.values())
+    table.add_row("waits: for the GIL, a core, or work", *rest, "", "")
     out.print(table)
-    return shown
 
 
 def main(
@@ -131,14 +140,14 @@ def main(
     except FreshetError as error:
         out.print(f"[red]error:[/] {error}")
         raise typer.Exit(1) from None
-    found = shares(raw.read_text())
-    layers = show(found, seconds)
+    layers = shares(raw.read_text(), seconds * RATE)
+    show(layers)
     result = {
         "name": "profile", "ok": conserved, "lines_per_s": round(lines / seconds), "cpu_s": cpu_s,
         "wall_s": seconds, "layers": {layer: round(sum(row.values()), 3) for layer, row in layers.items()},
         "flames": str(flames), "stacks": str(raw),
     }  # fmt: skip
-    keep("profile", **result)
+    keep("profile", figures=result)
     typer.echo(json.dumps(result))
     raise typer.Exit(0 if conserved else 1)
 
