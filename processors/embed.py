@@ -128,7 +128,7 @@ class SentenceTransformerEmbedder:
     A BERT with mean pooling runs in our own encoder, any other model in sentence-transformers. On CPUs with bfloat16
     instructions the weights are bfloat16: three times the speed. Over 672 templates the cosine to the float32 vectors
     of sentence-transformers was 0.99996 on average and at least 0.9998 (`make bench NAME=embedding` checks it), so they
-    may share an index and an identity. Bytes (int8) gave 0.992 on average and 0.981 at worst, which is too little.
+    may share an index and an identity. With bytes (int8) it was 0.992 on average and 0.981 at worst: not taken.
     """
 
     def __init__(self, config: settings.Embedder) -> None:

@@ -1,9 +1,9 @@
 """A BERT encoder for short texts, without padding. Importing this imports torch: seconds, hundreds of megabytes.
 
-`SentenceTransformer.encode` pads each batch to its longest text, takes twice as long for short ones with the same
-bfloat16 weights, and its imports take twice as long again as torch's. Here texts are sorted by length and laid one after another, so that
-every matrix product sees tokens only; attention takes each run of equally long texts by itself, so that nothing needs a
-mask. `bert.py` says for which models that computes the same.
+`SentenceTransformer.encode` pads each batch to its longest text, takes up to twice as long for short ones with the same
+bfloat16 weights, and its imports take twice as long again as torch's. Here texts are sorted by length and laid one
+after another, so that every matrix product sees tokens only; attention takes each run of equally long texts by itself,
+so that nothing needs a mask. `bert.py` says for which models that computes the same.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
