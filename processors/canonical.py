@@ -37,8 +37,9 @@ def _alternating(run: re.Match[str]) -> str:
 
 canonical: Callable[[str], str]
 try:
-    import freshet_kernel
+    from freshet_kernel import canonical as _compiled
 except ImportError:  # not compiled: an executor of Spark that was sent our folders alone
     canonical = canonical_pure
 else:
-    canonical = freshet_kernel.canonical(canonical_pure)
+    canonical = _compiled(canonical_pure)
+COMPILED: Final = canonical is not canonical_pure

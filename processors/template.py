@@ -192,8 +192,8 @@ _known_phrases = lru_cache(maxsize=1 << 13)(_mask_phrases)
 # The template of a redacted text: one line of at most MAX_TEMPLATE_CHARS characters, its own template.
 template: Callable[[str], str]
 try:
-    import freshet_kernel
+    from freshet_kernel import template as _compiled
 except ImportError:  # not compiled, see canonical.py
     template = template_pure
 else:
-    template = freshet_kernel.template(_mask_longer, _mask_phrases, template_pure)
+    template = _compiled(_mask_longer, _mask_phrases, template_pure)

@@ -223,6 +223,7 @@ class Worker(_Section):
         10.0, description="how late the counts of known patterns may be while much is said; less costs more writes"
     )
     flush_records: Positive = Field(200_000, description="a flush starts at this many records even before its time")
+    flush_documents: Positive = Field(10_000, description="or at this many documents: where every line is a new one")
     bulk_bytes: Positive = Field(5_000_000, description="largest body of one bulk request")
     cached_slices: Positive = Field(200_000, description="slices remembered between flushes; bounds memory")
     new_patterns_per_minute: Positive = Field(

@@ -74,6 +74,7 @@ class Flusher:
     interval_s: float
     update_s: float  # the longest that a known document waits
     max_records: int
+    max_documents: int
     max_bytes: int = FOLD_BYTES
 
     pending: Pending = field(default_factory=Pending, init=False)
@@ -92,7 +93,12 @@ class Flusher:
 
     @property
     def full(self) -> bool:
-        return self.pending.fold.records >= self.max_records or self.pending.size_bytes >= self.max_bytes
+        fold = self.pending.fold
+        return (
+            fold.records >= self.max_records
+            or self.pending.size_bytes >= self.max_bytes
+            or len(fold.changes) >= self.max_documents  # some thousands a second are written where all is new
+        )
 
     @property
     def held(self) -> bool:

@@ -68,7 +68,7 @@ class Stores:
 
 
 def flusher_of(stores: Stores, **options: float) -> Flusher:
-    settings = {"interval_s": 0.0, "update_s": 0.0, "max_records": 10} | options
+    settings = {"interval_s": 0.0, "update_s": 0.0, "max_records": 10, "max_documents": 100} | options
     return Flusher(
         write=stores.write,
         urgent=stores.urgent,
@@ -80,6 +80,7 @@ def flusher_of(stores: Stores, **options: float) -> Flusher:
         interval_s=settings["interval_s"],
         update_s=settings["update_s"],
         max_records=int(settings["max_records"]),
+        max_documents=int(settings["max_documents"]),
     )
 
 
@@ -135,10 +136,10 @@ async def test_folds_on_while_a_flush_runs_then_holds_back() -> None:
     await run(flusher, scenario)
 
 
-@pytest.mark.parametrize("hurry", ["drain", "full"])
+@pytest.mark.parametrize("hurry", ["drain", "full", "wide"])
 async def test_waits_for_its_interval_unless(hurry: str) -> None:
     stores = Stores()
-    flusher = flusher_of(stores, interval_s=60, max_records=3)
+    flusher = flusher_of(stores, interval_s=60, max_records=3, max_documents=2)
 
     async def scenario() -> None:
         fold(flusher)
@@ -147,6 +148,9 @@ async def test_waits_for_its_interval_unless(hurry: str) -> None:
         assert stores.happened == []
         if hurry == "drain":
             flusher.drain()
+        elif hurry == "wide":
+            begin(flusher, "one", "other")
+            flusher.covered(stores.chunk("b"))
         else:
             fold(flusher, 2)
             flusher.covered(stores.chunk("b"))

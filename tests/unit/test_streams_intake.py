@@ -44,7 +44,7 @@ class World:
         self.flusher = Flusher(
             write=self._write, urgent=lambda fold: None, show=lambda fold, stop: (), deliver=self._deliver,
             forget=lambda: None, outcome=self, clock=time.monotonic,
-            interval_s=0.0, update_s=0.0, max_records=max_records,
+            interval_s=0.0, update_s=0.0, max_records=max_records, max_documents=1_000,
         )  # fmt: skip
         self.intake = Intake(
             pipeline=Pipeline.from_settings(Settings()),
