@@ -23,6 +23,7 @@ from tests.benchmarks import (
     spark,
     startup,
     templates,
+    workers,
 )
 from tests.benchmarks.bench import Bench, Measure, Summary
 from tests.benchmarks.machine import hardware
@@ -40,6 +41,7 @@ BENCHMARKS: Final[Mapping[str, Measure]] = {
     "spark": spark.run,
     "startup": startup.run,
     "templates": templates.run,
+    "workers": workers.run,
 }
 out = Console(highlight=False, soft_wrap=True)
 

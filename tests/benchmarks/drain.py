@@ -22,7 +22,7 @@ SESSION_S: Final = 18.0  # the worker must not be missed while it is stopped
 SETTLE_S: Final = 2.0  # watermarks and vectors follow
 SURPLUS_S: Final = 5.0
 PATIENCE_S: Final = 600.0
-LOOK_S: Final = 0.1
+HISTORY_S: Final = 3_600.0  # backlogs begin so long ago, or their minutes would share documents
 FORMS: Final[dict[str, Callable[..., Iterator[Message]]]] = {
     "hundred": corpus.by_the_hundred,
     "one": corpus.one_by_one,
@@ -60,14 +60,16 @@ class Drain:
     ready_s: float  # ... and the embedding model is loaded
     sent: int = WARM_UP
     draws: int = 0
+    event_s: float = field(default_factory=lambda: time.time() - HISTORY_S)  # of the last line drawn
     _size_bytes: int = 0
     _totals: Totals | None = None
     _cpu_s: float = field(default=0.0)
 
     def draw(self, form: str, count: int, *, keyed: bool = True) -> list[Message]:
-        """Messages that no draw before had."""
+        """Messages that no draw before had, of the time after those of the draw before."""
         self.draws += 1
-        return list(FORMS[form](count, time.time(), keyed=keyed, draw=self.draws))
+        self.event_s += count / corpus.EVENT_RATE
+        return list(FORMS[form](count, min(self.event_s, time.time()), keyed=keyed, draw=self.draws))
 
     def send(self, messages: Iterable[Message], count: int) -> None:
         """`count` lines as a backlog, as fast as Kafka takes them: the worker is stopped meanwhile."""

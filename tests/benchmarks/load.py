@@ -1,4 +1,4 @@
-"""Freshness while the reference load is sent, catching up with a backlog while it goes on, and a second worker.
+"""Freshness while the reference load is sent, and catching up with a backlog while it goes on.
 
 The load is sent by a process of its own, its messages made before. Marked lines, each of them a new pattern, are sent
 beside it; their age is counted from their event time to the first search that finds them.
@@ -11,11 +11,9 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Final
 
-from confluent_kafka.admin import AdminClient
 from rich.console import Console
 from rich.table import Table
 
-from deploy.installation import Installation
 from deploy.shop.delivery import publish
 from tests.benchmarks import corpus, series
 from tests.benchmarks.bench import Bench, Summary
@@ -28,8 +26,8 @@ SHARES: Final = {"half": 0.5, "full": 1.0}  # of the rate of a backlog that is d
 GOALS_S: Final = {"half": 2.0, "full": 5.0}  # p99
 LIVE: Final = 0.25  # of it: the live rate
 CATCHES_UP: Final = 3.0  # times the live rate
-SCALES: Final = 1.7  # two workers, where there are cores for them
 PHASE_S: Final = 20.0
+REFERENCE_S: Final = 40.0
 MARKS_PER_S: Final = 5.0
 DRAIN_S: Final = 8.0
 STARTS_S: Final = 20.0  # a worker, at most
@@ -72,17 +70,12 @@ class CatchUp:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TwoWorkers:
-    """On two partitions."""
+class Reference:
+    """The reference load in real time, without marked lines."""
 
-    one: float  # lines a second
-    two: float
-    one_per_cpu_s: float
-    two_per_cpu_s: float
-
-    @property
-    def ratio(self) -> float:
-        return self.two / self.one
+    lines: int
+    documents: int
+    writes: int
 
 
 def freshness(drain: Drain, sender: Dialogue, rate: str, full: float) -> Freshness:
@@ -116,6 +109,17 @@ def freshness(drain: Drain, sender: Dialogue, rate: str, full: float) -> Freshne
         sender_late_s=sent["late_s"],
         ages_s=tuple(round(age, 3) for age in ages),
     )
+
+
+def reference(drain: Drain, sender: Dialogue) -> Reference:
+    drain.draws += 1
+    sender.ask({"prepare": [corpus.EVENT_RATE, REFERENCE_S, drain.draws]})
+    before = drain.reads.refreshed().totals()
+    lines = sender.ask({"send": REFERENCE_S})["lines"]
+    drain.sent += lines
+    drain.all_found()
+    after = drain.reads.refreshed().totals()
+    return Reference(lines=lines, documents=after.documents - before.documents, writes=after.writes - before.writes)
 
 
 def catch_up(drain: Drain, sender: Dialogue, full: float, minutes: float) -> tuple[CatchUp, list[tuple[float, int]]]:
@@ -156,42 +160,12 @@ def catch_up(drain: Drain, sender: Dialogue, full: float, minutes: float) -> tup
     return done, samples
 
 
-def two_workers(bench: Bench) -> TwoWorkers:
-    with bench.installed("load-two", partitions=2) as installation, draining(installation) as drain:
-        count = lines_of(drain.backlog("hundred", bench.lines))
-        one = drain.backlog("hundred", count)
-        installation.start_worker(2, "--only", "logs")
-        admin = AdminClient({"bootstrap.servers": installation.endpoints.kafka})
-        installation.wait(lambda: members(admin, installation) == 2, "two members", "worker-2", 60)
-        drain.backlog("hundred", bench.lines)  # both have begun to write
-        second, messages = WorkerProcess.of(installation, number=2), drain.draw("hundred", count)
-        with second.stopped():
-            drain.send(messages, count)
-            cpu_s = second.cpu_s()
-        two = drain.figures(drain.all_found())
-        spent_s = two.cpu_s + second.cpu_s() - cpu_s
-    return TwoWorkers(
-        one=round(one.lines_per_s),
-        two=round(two.lines_per_s),
-        one_per_cpu_s=round(one.lines_per_cpu_s),
-        two_per_cpu_s=round(two.lines / spent_s),
-    )
-
-
-def members(admin: AdminClient, installation: Installation) -> int:
-    """Those of the installation's groups that have partitions."""
-    groups = [group.group_id for group in admin.list_consumer_groups().result().valid]
-    mine = [group for group in groups if group == installation.name or group.startswith(f"{installation.name}.")]
-    described = [future.result() for future in admin.describe_consumer_groups(mine).values()] if mine else []
-    return sum(bool(member.assignment.topic_partitions) for group in described for member in group.members)
-
-
 def lines_of(cold: Figures) -> int:
     """Of a backlog that takes about as long as it should."""
     return round(cold.lines_per_s * DRAIN_S / corpus.BATCH) * corpus.BATCH
 
 
-def show(fresh: Sequence[Freshness], caught: CatchUp, two: TwoWorkers, out: Console) -> None:
+def show(fresh: Sequence[Freshness], caught: CatchUp, still: Reference, out: Console) -> None:
     table = Table("rate", "lines/s", "marked lines", "lost", "p50", "p99", "max", "goal", "lines behind", "sender")
     for each in fresh:
         ages = (f"{age:.2f} s" for age in (each.p50_s, each.p99_s, each.max_s))
@@ -205,8 +179,8 @@ def show(fresh: Sequence[Freshness], caught: CatchUp, two: TwoWorkers, out: Cons
         f"they went on: {caught.ratio:.1f} times the live rate, by {caught.net_ratio:.1f} times it the backlog shrank"
     )
     out.print(
-        f"two workers on two partitions: {two.two:,} lines/s, one {two.one:,}: {two.ratio:.2f} times, with Kafka and "
-        f"OpenSearch on the same cores; per CPU second {two.two_per_cpu_s:,} and {two.one_per_cpu_s:,}"
+        f"at {corpus.EVENT_RATE:,.0f} lines/s in real time: {still.lines / still.documents:,.0f} lines a document, "
+        f"{still.lines / still.writes:,.0f} lines a write"
     )
 
 
@@ -225,11 +199,11 @@ def run(bench: Bench) -> Summary:
         )
         with closing(sending) as sender:
             sender.answer()
+            still = reference(drain, sender)
             fresh = [freshness(drain, sender, rate, full) for rate in SHARES]
             caught, samples = catch_up(drain, sender, full, bench.minutes)
         surplus = drain.surplus()
-    two = two_workers(bench)
-    show(fresh, caught, two, bench.out)
+    show(fresh, caught, still, bench.out)
     series.keep("load", ages_s={each.rate: each.ages_s for each in fresh}, catch_up=samples)
     guards = {
         "conserved": surplus == 0,
@@ -248,5 +222,5 @@ def run(bench: Bench) -> Summary:
         "drained_per_s": round(full),
         "freshness": [{k: v for k, v in asdict(each).items() if k != "ages_s"} for each in fresh],
         "catch_up": asdict(caught) | {"ratio": round(caught.ratio, 2), "net_ratio": round(caught.net_ratio, 2)},
-        "two_workers": asdict(two) | {"ratio": round(two.ratio, 2), "goal": SCALES},
+        "reference": asdict(still),
     }

@@ -15,6 +15,7 @@ from deploy.installation import Installation
 from deploy.local import processes
 
 PROC: Final = Path("/proc")
+CORES: Final = len(os.sched_getaffinity(0))
 
 
 def hardware() -> str:
@@ -23,8 +24,7 @@ def hardware() -> str:
     clock_mhz = _field(PROC / "cpuinfo", "cpu MHz")
     memory_kb = int(_field(PROC / "meminfo", "MemTotal").split()[0])
     load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    cores = len(os.sched_getaffinity(0))
-    return f"{model} at {clock_mhz} MHz, {cores} cores, {memory_kb / 2**20:.0f} GiB, load average at start {load}"
+    return f"{model} at {clock_mhz} MHz, {CORES} cores, {memory_kb / 2**20:.0f} GiB, load average at start {load}"
 
 
 def _field(file: Path, name: str) -> str:

@@ -28,7 +28,8 @@ NAIVE_S: Final = 6  # a turn
 # Its default and one; the quicker counts: many threads wait for each other as soon as anything else runs.
 NAIVE_THREADS: Final = (0, 1)
 DRAIN_S: Final = 10.0  # a round's backlog takes about so long
-MOST_LINES: Final = 2_000_000  # of one backlog
+# Of one backlog: at least a minute of event time, which is what documents are counted by.
+LEAST_LINES, MOST_LINES = round(60 * corpus.EVENT_RATE), 2_000_000
 # Limits per line: of model calls, of documents and writes, of bytes.
 CALLS, DOCUMENTS, BYTES = 1 / 1_000, 1 / 100, 1 / 50
 
@@ -145,7 +146,8 @@ def compare(bench: Bench, installation: Installation) -> Comparison:
 
 def backlog_of(first: Figures) -> int:
     """Lines that take about as long as they should, in whole messages."""
-    return round(min(first.lines_per_s * DRAIN_S, MOST_LINES) / corpus.BATCH) * corpus.BATCH
+    count = min(max(first.lines_per_s * DRAIN_S, LEAST_LINES), MOST_LINES)
+    return round(count / corpus.BATCH) * corpus.BATCH
 
 
 def killed_within(drain: Drain, count: int) -> Figures:
