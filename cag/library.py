@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from heapq import nsmallest
 from itertools import islice
 from typing import Final
 
-from cag.meanings import Meanings
+import numpy as np
+from numpy.typing import NDArray
+
+from cag.meanings import Meanings, best
 from schemas.context import Evidence, Plan, Scope
 from schemas.runbooks import Corpus, Runbook, Section, section_id
 
@@ -53,6 +55,8 @@ class Entry:
     length: int  # in words
 
 
+Rows = NDArray[np.intp]
+Weights = NDArray[np.float64]
 Postings = dict[str, list[tuple[Entry, int]]]  # word -> how often in which entry
 
 
@@ -64,6 +68,8 @@ class Library:
     entries: list[Entry] = field(default_factory=list)
     meanings: Meanings = field(default_factory=Meanings)
     _by_id: dict[str, Entry] = field(default_factory=dict)
+    _rows: dict[str, int] = field(default_factory=dict)  # id -> place among the entries
+    _weights: dict[str, tuple[Rows, Weights]] = field(default_factory=dict)  # of words that were asked for
     _postings: Postings = field(default_factory=dict)
     _sections: dict[str, list[Entry]] = field(default_factory=dict)  # by path
     _by_alert: Mapping[str, Sequence[str]] = field(default_factory=dict)  # evidence ids, runbooks about it first
@@ -89,6 +95,7 @@ class Library:
         gone = {entry.id: entry for path in known for entry in before._sections.get(path, [])}
         made._index(gone, added)
         made._by_id = {entry.id: entry for entry in made.entries}
+        made._rows = {entry.id: row for row, entry in enumerate(made.entries)}
         made.meanings = before.meanings.without(gone)
         made._mean_length = sum(e.length for e in made.entries) / max(len(made.entries), 1) or 1.0
         return made
@@ -169,8 +176,7 @@ class Library:
 
     def _similar(self, query: str, vector: Sequence[float] | None, hidden: Collection[str]) -> dict[str, float]:
         """Reciprocal rank fusion of BM25 and cosine, scaled so that first in both is 0.8."""
-        by_words = self._bm25(words(query))
-        rankings = [nsmallest(RANKED, (i for i in by_words if i not in hidden), key=lambda i: (-by_words[i], i))]
+        rankings = [best(self._bm25(words(query)), self._rows, hidden, RANKED)]
         if vector is not None:
             rankings.append(self.meanings.closest(vector, hidden, RANKED))
         fused: dict[str, float] = {}
@@ -179,15 +185,26 @@ class Library:
                 fused[identity] = fused.get(identity, 0.0) + 0.4 * (RANK_CONSTANT + 1) / (RANK_CONSTANT + 1 + rank)
         return dict(sorted(fused.items(), key=lambda item: (-item[1], item[0]))[:20])
 
-    def _bm25(self, query: Sequence[str]) -> dict[str, float]:
-        scores: dict[str, float] = {}
+    def _bm25(self, query: Sequence[str]) -> Weights:
+        """Of each entry; minus infinity for those without any of these words."""
+        scores: Weights = np.zeros(len(self.entries))
         for word in dict.fromkeys(query):
+            rows, weights = self._weighed(word)
+            scores[rows] += weights
+        scores[scores == 0] = -np.inf
+        return scores
+
+    def _weighed(self, word: str) -> tuple[Rows, Weights]:
+        """Which entries hold a word, and how much it counts in each; kept, since common words are in thousands."""
+        if word not in self._weights:
             holding = self._postings.get(word, ())
             rarity = math.log(1 + (len(self.entries) - len(holding) + 0.5) / (len(holding) + 0.5))
-            for entry, count in holding:
-                norm = K1 * (1 - B + B * entry.length / self._mean_length)
-                scores[entry.id] = scores.get(entry.id, 0.0) + rarity * count * (K1 + 1) / (count + norm)
-        return scores
+            counts = np.array([count for _, count in holding], dtype=np.float64)
+            lengths = np.array([entry.length for entry, _ in holding], dtype=np.float64)
+            norm = K1 * (1 - B + B * lengths / self._mean_length)
+            rows = np.array([self._rows[entry.id] for entry, _ in holding], dtype=np.intp)
+            self._weights[word] = rows, rarity * counts * (K1 + 1) / (counts + norm)
+        return self._weights[word]
 
 
 def _read(runbook: Runbook, postings: Postings) -> list[Entry]:

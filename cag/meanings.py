@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +41,16 @@ class Meanings:
         if not self.places:
             return []
         near = np.round(self.rows @ np.asarray(vector, dtype=np.float32), DIGITS)
-        near[[row for identity in hidden if (row := self.places.get(identity)) is not None]] = -np.inf
-        worst = np.partition(near, -count)[-count] if count < len(near) else -np.inf
-        identities = list(self.places)
-        good = [(-near[row], identities[row]) for row in np.flatnonzero((near >= worst) & (near > -np.inf))]
-        return [identity for _, identity in sorted(good)[:count]]
+        return best(near, self.places, hidden, count)
+
+
+def best(scores: NDArray[Any], places: Mapping[str, int], hidden: Collection[str], count: int) -> list[str]:
+    """Ids by score, equal ones by id; `places` in the order of the scores. Those of minus infinity are left out.
+
+    `scores` is changed.
+    """
+    scores[[row for identity in hidden if (row := places.get(identity)) is not None]] = -np.inf
+    worst = np.partition(scores, -count)[-count] if count < len(scores) else -np.inf
+    identities = list(places)
+    good = [(-scores[row], identities[row]) for row in np.flatnonzero((scores >= worst) & (scores > -np.inf))]
+    return [identity for _, identity in sorted(good)[:count]]
