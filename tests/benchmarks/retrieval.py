@@ -10,11 +10,13 @@ as the tenth best text does.
 """
 
 import asyncio
+import itertools
+import multiprocessing
 import os
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from statistics import mean, median
@@ -28,23 +30,27 @@ from cag import queries
 from cag.plan import plan
 from cag.reads import IndexReader
 from cag.retrieval import Retrieval, Stopwatch
+from deploy.installation import Installation
+from deploy.shop.delivery import paced, publish
 from processors.embed import PACKAGED_MODEL, _model_folder, make_embedder
 from processors.index import OpenSearchIndex
 from processors.pipeline import Pipeline
 from processors.sink import Sink, open_index
 from schemas.context import Plan, Scope, Turn
 from schemas.documents import Target, day_of
+from schemas.errors import StartupError
 from schemas.settings import Settings
-from tests.benchmarks import said
+from tests.benchmarks import corpus, said
 from tests.benchmarks.bench import Bench, Summary
-from tests.benchmarks.freshness import at, playing
+from tests.benchmarks.freshness import at
 from tests.benchmarks.reads import Reads
 
 QUESTIONS: Final = 200
-SCOPED: Final = 60  # of them asked again by who may see one namespace in a hundred
+SCOPED: Final = 60  # more, asked by who may see one namespace in a hundred
 JUDGED: Final = 40  # of the questions, for recall
 WARM_UP: Final = 20
-PER_SECOND: Final = 1_000.0  # lines while questions are asked
+PER_SECOND: Final = 1_000.0  # lines while questions are asked, of the reference load
+BLOCK_S: Final = 10.0  # drawn at a time
 EVIDENCE: Final = 12
 GOAL_MS, GOAL_RATIO, GOAL_RECALL, GOAL_SEGMENTS = 60.0, 2.0, 0.98, 15
 MERGED_S: Final = 120.0  # how long to wait for merges of what was written in one go
@@ -208,13 +214,14 @@ class Measured:
 async def measure(settings: Settings, index: OpenSearchIndex, reads: Reads) -> Measured:
     """Ask everything; lines are being written meanwhile."""
     asker = Asker(settings, index)
-    questions = said.questions(QUESTIONS)
+    every = said.questions(QUESTIONS + SCOPED)  # none twice: a vector is remembered by its text
+    questions, others = every[:QUESTIONS], every[QUESTIONS:]
     mine = [Scope(namespaces=(said.namespace(number % said.NAMESPACES),)) for number in range(SCOPED)]
     await asker.warm()
     counted, began, seen = reads.counted(), time.monotonic(), [segments(index)]
     everywhere = await asker.ask(questions, [Scope()] * len(questions))
     seen.append(segments(index))
-    scoped = await asker.ask(questions[:SCOPED], mine)
+    scoped = await asker.ask(others, mine)
     seen.append(segments(index))
     rate = (reads.counted() - counted) / (time.monotonic() - began)
     found = []
@@ -228,6 +235,29 @@ async def measure(settings: Settings, index: OpenSearchIndex, reads: Reads) -> M
     )
 
 
+@contextmanager
+def feeding(installation: Installation) -> Iterator[None]:
+    """The reference load in real time, from a process of its own."""
+    spawned = multiprocessing.get_context("spawn")
+    feeder = spawned.Process(target=_feed, args=(installation.endpoints.kafka, installation.topics), daemon=True)
+    feeder.start()
+    try:
+        yield
+        if not feeder.is_alive():
+            raise StartupError("the process that sends lines has ended early")
+    finally:
+        feeder.terminate()
+        feeder.join()
+
+
+def _feed(bootstrap: str, topics: Mapping[str, str]) -> None:
+    for draw in itertools.count():
+        end_s, count = time.time() + BLOCK_S, int(BLOCK_S * PER_SECOND)
+        messages = corpus.by_the_hundred(count, end_s, keyed=True, draw=draw, per_second=PER_SECOND)
+        due = paced(messages, lambda message: message.timestamp_ms / 1000, clock=time.time)
+        publish(due, bootstrap, topics=topics)
+
+
 def run(bench: Bench) -> Summary:
     with bench.installed("retrieval", 4) as installation, patch.dict(os.environ, installation.environment):
         settings = Settings.load()
@@ -239,7 +269,7 @@ def run(bench: Bench) -> Summary:
             f"retrieval: {filled.patterns:,} patterns, {filled.occurrences:,} occurrences of {filled.lines:,} lines in "
             f"{said.SPAN_MS // 3_600_000} hours, {QUESTIONS} questions, {PER_SECOND:,.0f} lines/s meanwhile, one node"
         )
-        with closing(Reads(installation)) as reads, playing(installation, PER_SECOND):
+        with closing(Reads(installation)) as reads, feeding(installation):
             installation.start_worker()
             installation.wait(lambda: reads.counted() > filled.lines + 10 * PER_SECOND, "the worker", "worker-1", 120)
             measured = asyncio.run(measure(settings, index, reads))
