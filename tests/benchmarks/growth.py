@@ -15,7 +15,6 @@ from itertools import product
 from typing import Any, Final
 
 from rich.console import Console
-from rich.table import Table
 
 from schemas.settings import Settings
 from tests.benchmarks import growth_path, growth_worker, series
@@ -23,30 +22,18 @@ from tests.benchmarks.bench import Bench, Summary
 from tests.benchmarks.growth_bounds import bounds, listed
 from tests.benchmarks.growth_load import EVENT_RATE, Load, messages
 from tests.benchmarks.growth_path import Options
+from tests.benchmarks.growth_tables import Points, cell_table, drift, memory_table, size_table, spread_table
 
 LINES: Final = 1_000_000
 FIRST: Final = 10_000
 CELL: Final = 100_000  # lines
+SMALL_FOLD: Final = 10_000  # lines, where nearly each makes a document: else the folds are all that is seen
 PARTITIONS: Final = 24
 PODS, PATTERNS = (10, 100, 1_000), (200, 1_000, 10_000)
 SMALL_CACHE: Final = 1_000  # slices, and patterns known to exist: full before the run's second half
 STEADY_PER_SECOND: Final = 500.0
 MOST_GROWTH: Final = 0.03  # of resident memory, over the second half of a run
 MOST_RATIO: Final = 1.5
-Points = Sequence[Sequence[float]]
-
-
-def slope(points: Points) -> float:
-    """Least squares over the second half: change of the second coordinate for one of the first."""
-    half = [(p[0], p[1]) for p in points if p[0] >= points[-1][0] / 2]
-    x, y = (sum(axis) / len(half) for axis in zip(*half, strict=True))
-    spread = sum((at - x) ** 2 for at, _ in half)
-    return sum((at - x) * (value - y) for at, value in half) / spread if spread else 0.0
-
-
-def drift(points: Points) -> float:
-    """That slope times the second half, as a share of what is resident in the end."""
-    return slope(points) * points[-1][0] / 2 / points[-1][1]
 
 
 def _path(load: Load, **options: Any) -> dict[str, Any]:
@@ -77,42 +64,18 @@ def costs(samples: Points, upto: Sequence[int]) -> list[tuple[float, float]]:
     return found
 
 
-def memory_table(runs: dict[str, tuple[float, Points, str]]) -> Table:
-    table = Table("resident memory of one process", "at start", "half way", "end", "slope, second half", "drift")
-    for name, (started_mb, points, unit) in runs.items():
-        half = min(points, key=lambda point: abs(point[0] - points[-1][0] / 2))[1]
-        scale, per = (1e6, "million lines") if unit == "lines" else (3_600, "hour")
-        table.add_row(
-            name, f"{started_mb:.0f} MB", f"{half:.0f} MB", f"{points[-1][1]:.0f} MB",
-            f"{slope(points) * scale:+.1f} MB per {per}", f"{drift(points):+.1%}",
-        )  # fmt: skip
-    return table
-
-
 def cells() -> list[dict[str, Any]]:
     """The first twenty seconds of a minute at the reference rate: a minute folds worst at its beginning."""
 
     def cell(pods: int, patterns: int) -> dict[str, Any]:
         one = _path(Load(lines=CELL, pods=pods, patterns=patterns), count=True)
         return {
-            "pods": pods, "patterns": patterns, "cpu_us": _cpu_us(one), "documents": one["documents"],
+            "lines": CELL, "pods": pods, "patterns": patterns, "cpu_us": _cpu_us(one), "documents": one["documents"],
             "writes": one["writes"], "grown_mb": max(sample[1] for sample in one["samples"]) - one["started_mb"],
         }  # fmt: skip
 
     with ThreadPoolExecutor(2) as two:
         return list(two.map(lambda each: cell(*each), product(PODS, PATTERNS)))
-
-
-def cell_table(every: Sequence[dict[str, Any]]) -> Table:
-    table = Table(
-        "pods", "patterns", "lines per CPU second", "documents per line", "writes per line", "memory above start"
-    )
-    for cell in every:
-        table.add_row(
-            f"{cell['pods']:,}", f"{cell['patterns']:,}", f"{1e6 / cell['cpu_us']:,.0f}",
-            f"1/{CELL / cell['documents']:,.0f}", f"1/{CELL / cell['writes']:,.1f}", f"{cell['grown_mb']:.0f} MB",
-        )  # fmt: skip
-    return table
 
 
 def spread() -> list[dict[str, Any]]:
@@ -121,42 +84,12 @@ def spread() -> list[dict[str, Any]]:
     def side(keyed: bool, workers: int) -> dict[str, Any]:
         one = _path(Load(lines=CELL, keyed=keyed), workers=workers, keep=True)
         return {
-            "keyed": keyed, "workers": workers, "writes": one["writes"], "bulk_bytes": one["bulk_bytes"],
+            "lines": CELL, "keyed": keyed, "workers": workers, "writes": one["writes"], "bulk_bytes": one["bulk_bytes"],
             "cpu_us": _cpu_us(one), **one["kept"],
         }  # fmt: skip
 
     with ThreadPoolExecutor(2) as two:
         return list(two.map(lambda each: side(*each), product((True, False), (1, 4))))
-
-
-def spread_table(every: Sequence[dict[str, Any]]) -> Table:
-    table = Table(
-        "24 partitions", "workers", "lines per CPU second", "documents per line", "writes per line",
-        "bytes sent per line", "slices of a document: median, most", "bytes of a document, of its slices",
-    )  # fmt: skip
-    for one in every:
-        count = one["count"]
-        table.add_row(
-            "keyed by pod" if one["keyed"] else "unkeyed", str(one["workers"]), f"{1e6 / one['cpu_us']:,.0f}",
-            f"1/{CELL / count:,.0f}", f"1/{CELL / one['writes']:,.1f}", f"{one['bulk_bytes'] / CELL:,.0f}",
-            f"{one['slices_median']}, {one['slices_most']}",
-            f"{one['bytes'] / count:,.0f}, {one['slice_bytes'] / count:,.0f}",
-        )  # fmt: skip
-    return table
-
-
-def size_table(upto: Sequence[int], pure: Sequence[tuple[float, float]], stages: Sequence[Any]) -> Table:
-    table = Table(
-        "lines", "pure path: fold", "write", "whole worker", "documents per line", "writes per line",
-        "index bytes per line", "lines/s",
-    )  # fmt: skip
-    for size, (fold_us, write_us), stage in zip(upto, pure, stages, strict=True):
-        table.add_row(
-            f"{size:,}", f"{fold_us:.1f} µs", f"{write_us:.1f} µs", f"{stage.cpu_us:.1f} µs",
-            f"1/{stage.lines / stage.documents:,.0f}", f"1/{stage.lines / stage.writes:,.0f}",
-            f"{stage.index_bytes / stage.lines:,.1f}", f"{stage.lines_per_s:,}",
-        )  # fmt: skip
-    return table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,7 +157,7 @@ def measured(bench: Bench, lines: int) -> Figures:
     digits = _path(Load(lines=lines), cached_slices=SMALL_CACHE)
     short = (Load(lines=lines // 5, fresh=0.5), Load(lines=lines // 5, new_pods=True))
     with ThreadPoolExecutor(2) as two:
-        fresh, pods = two.map(lambda load: _path(load, cached_slices=SMALL_CACHE), short)
+        fresh, pods = two.map(lambda load: _path(load, cached_slices=SMALL_CACHE, fold_lines=SMALL_FOLD), short)
     loads = {f"{size:,}": Load(lines=size, seed=seed) for seed, size in enumerate(sizes(lines))}
     loads["unkeyed"] = Load(lines=CELL, keyed=False, seed=99)
     every, sides = cells(), spread()
