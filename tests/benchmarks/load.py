@@ -166,17 +166,18 @@ def lines_of(cold: Figures) -> int:
 
 
 def show(fresh: Sequence[Freshness], caught: CatchUp, still: Reference, out: Console) -> None:
-    table = Table("rate", "lines/s", "marked lines", "lost", "p50", "p99", "max", "goal", "lines behind", "sender")
+    table = Table("rate", "lines/s", "marks", "p50", "p99", "max", "goal", "behind", "sender")
     for each in fresh:
         ages = (f"{age:.2f} s" for age in (each.p50_s, each.p99_s, each.max_s))
         table.add_row(
-            each.rate, f"{each.lines_per_s:,}", str(each.marks), str(each.lost), *ages, f"{GOALS_S[each.rate]:g} s",
-            f"{each.behind:,}", f"{each.sender_cpu:.0%} of a core",
+            each.rate, f"{each.lines_per_s:,}", str(each.marks), *ages, f"{GOALS_S[each.rate]:g} s",
+            f"{each.behind:,}", f"{each.sender_cpu:.0%}",
         )  # fmt: skip
     out.print(table)
+    out.print("behind: lines not found yet when the last was sent; sender: its share of a core")
     out.print(
         f"caught up with {caught.minutes:g} minutes at {caught.live_per_s:,} lines/s in {caught.wall_s:.1f} s while "
-        f"they went on: {caught.ratio:.1f} times the live rate, by {caught.net_ratio:.1f} times it the backlog shrank"
+        f"they went on: {caught.ratio:.1f} times the live rate, of which {caught.net_ratio:.1f} times went into the backlog"
     )
     out.print(
         f"at {corpus.EVENT_RATE:,.0f} lines/s in real time: {still.lines / still.documents:,.0f} lines a document, "

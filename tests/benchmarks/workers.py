@@ -77,7 +77,8 @@ def run(bench: Bench) -> Summary:
     return {
         "name": "workers",
         "ok": found.surplus == 0 and (found.ratio >= GOAL or not judged),
-        "headline": f"{found.ratio:.2f} times one worker, goal {GOAL:g}" + ("" if judged else " with cores to spare"),
+        "headline": f"{found.ratio:.2f} times one worker, goal {GOAL:g}"
+        + ("" if judged else f", not judged on {CORES} cores"),
         "ratio": round(found.ratio, 2),
         "goal": GOAL,
         "judged": judged,
