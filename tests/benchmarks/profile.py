@@ -102,17 +102,20 @@ def shares(raw: str, every: float) -> dict[str, dict[str, float]]:
     return {layer: {column: found[layer] / every for column, found in working.items()} for layer in layers}
 
 
-def show(layers: dict[str, dict[str, float]]) -> None:
+def show(layers: dict[str, dict[str, float]]) -> dict[str, float]:
+    """The table; returns each layer's share of the work."""
     columns = (*THREADS.values(), OTHERS)
-    table = Table("percent of the wall time", *columns, "all")
-    for layer, row in layers.items():
-        table.add_row(layer, *(f"{row[column]:.1%}" for column in columns), f"{sum(row.values()):.1%}")
     busy = {column: sum(row[column] for row in layers.values()) for column in columns}
+    work = {layer: sum(row.values()) / (sum(busy.values()) or 1) for layer, row in layers.items()}
+    table = Table("", "of the work", *(f"{column}, of the wall time" for column in columns))
+    for layer, row in layers.items():
+        table.add_row(layer, f"{work[layer]:.1%}", *(f"{row[column]:.1%}" for column in columns))
     table.add_section()
-    table.add_row("works", *(f"{share:.1%}" for share in busy.values()), f"{sum(busy.values()):.1%}")
+    table.add_row("works", "", *(f"{share:.1%}" for share in busy.values()))
     rest = (f"{max(0.0, 1 - busy[column]):.1%}" for column in THREADS.values())
-    table.add_row("waits: for the GIL, a core, or work", *rest, "", "")
+    table.add_row("waits: for the GIL, a core, or work", "", *rest, "")
     out.print(table)
+    return {layer: round(share, 3) for layer, share in work.items()}
 
 
 def main(
@@ -141,10 +144,10 @@ def main(
         out.print(f"[red]error:[/] {error}")
         raise typer.Exit(1) from None
     layers = shares(raw.read_text(), seconds * RATE)
-    show(layers)
+    work = show(layers)
     result = {
         "name": "profile", "ok": conserved, "lines_per_s": round(lines / seconds), "cpu_s": cpu_s,
-        "wall_s": seconds, "layers": {layer: round(sum(row.values()), 3) for layer, row in layers.items()},
+        "wall_s": seconds, "work": work,
         "flames": str(flames), "stacks": str(raw),
     }  # fmt: skip
     keep("profile", figures=result)
