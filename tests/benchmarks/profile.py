@@ -107,13 +107,13 @@ def show(layers: dict[str, dict[str, float]]) -> dict[str, float]:
     columns = (*THREADS.values(), OTHERS)
     busy = {column: sum(row[column] for row in layers.values()) for column in columns}
     work = {layer: sum(row.values()) / (sum(busy.values()) or 1) for layer, row in layers.items()}
-    table = Table("", "of the work", *(f"{column}, of the wall time" for column in columns))
+    table = Table("", "of the work", *columns, title="threads: of the wall time", title_justify="right")
     for layer, row in layers.items():
         table.add_row(layer, f"{work[layer]:.1%}", *(f"{row[column]:.1%}" for column in columns))
     table.add_section()
     table.add_row("works", "", *(f"{share:.1%}" for share in busy.values()))
     rest = (f"{max(0.0, 1 - busy[column]):.1%}" for column in THREADS.values())
-    table.add_row("waits: for the GIL, a core, or work", "", *rest, "")
+    table.add_row("waits (GIL, core, work)", "", *rest, "")
     out.print(table)
     return {layer: round(share, 3) for layer, share in work.items()}
 
