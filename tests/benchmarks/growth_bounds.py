@@ -17,7 +17,7 @@ Bound = tuple[str, str, str]
 
 def listed(settings: Settings) -> list[Bound]:
     """By reading the code, in the order in which a record passes."""
-    worker, partitions = settings.worker, settings.kafka.partitions
+    worker = settings.worker
     return [
         ("chunks that wait in an agent", f"{app.BUFFERED_CHUNKS} of {consumer.CHUNK_RECORDS:,} messages",
          "streams.app, streams.consumer"),
@@ -29,9 +29,9 @@ def listed(settings: Settings) -> list[Bound]:
         ("bytes of its messages", f"{flusher.FOLD_BYTES:,}", "streams.flusher"),
         ("exemplars, identifiers, observations, points of a document",
          f"{fold.EXEMPLARS}; {fold.IDENTIFIERS}; {fold.OBSERVATIONS}; {fold.POINTS}", "processors.fold"),
-        ("slices of a document", f"partitions of its topic, here {partitions}; one more where a block of 2^20 ends",
+        ("slices of a document", "partitions of its topic; one more where a block of 2^20 ends",
          "FRESHET_KAFKA__PARTITIONS"),
-        ("slices remembered, patterns known to exist", f"{worker.cached_slices:,} each",
+        ("slices remembered, patterns known to exist", f"{worker.cached_slices:,} each, of 0.5 kB",
          "FRESHET_WORKER__CACHED_SLICES"),
         ("bytes and documents of a bulk request", f"{worker.bulk_bytes:,}; {writer.BULK_DOCUMENTS:,}",
          "FRESHET_WORKER__BULK_BYTES; processors.writer"),
