@@ -177,7 +177,7 @@ def show(fresh: Sequence[Freshness], caught: CatchUp, still: Reference, out: Con
     out.print("behind: lines not found yet when the last was sent; sender: its share of a core")
     out.print(
         f"caught up with {caught.minutes:g} minutes at {caught.live_per_s:,} lines/s in {caught.wall_s:.1f} s while "
-        f"they went on: {caught.ratio:.1f} times the live rate, of which {caught.net_ratio:.1f} times went into the backlog"
+        f"they went on: {caught.ratio:.1f} times the live rate, {caught.net_ratio:.1f} of it from the backlog"
     )
     out.print(
         f"at {corpus.EVENT_RATE:,.0f} lines/s in real time: {still.lines / still.documents:,.0f} lines a document, "
