@@ -14,7 +14,8 @@ IDENTIFIERS: Final = 16
 OBSERVATIONS: Final = 60
 POINTS: Final = 60  # one a minute: an hour's document is bounded by nature
 STATES: Final = frozenset(("events", "alerts"))  # kinds of which each change is news
-PRUNE_AT: Final = 64  # pending exemplars of one document before they are cut down, so that memory stays bounded
+PRUNE_AT: Final = 64  # pending identifiers of one document before they are cut down, so that memory stays bounded
+SAMPLES: Final = 32  # the same of those that may become exemplars
 
 
 class Slice(NamedTuple):
@@ -101,7 +102,7 @@ class Change:
     def sample(self, sample: "Sample") -> None:
         """Offer a record as an exemplar."""
         self.samples.append(sample)
-        if len(self.samples) >= PRUNE_AT:
+        if len(self.samples) >= SAMPLES:
             self.sampled()
 
     def sampled(self) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,7 @@ from processors.canonical import MOST_CHARS, canonical
 from processors.decode.prefixes import may_tell_time, take_prefix, time_within
 from processors.decode.resource import Origin
 from processors.decode.severity import severity_in
-from processors.decode.structured import Said, is_logfmt, read_fields, read_logfmt
+from processors.decode.structured import Said, is_logfmt, read_fields, read_logfmt, reads_alike
 from processors.decode.values import embedded_object, visible
 from schemas.records import UNKNOWN, Filtered, LogRecord, Resource
 
@@ -62,11 +62,21 @@ def _heading(form: str) -> Heading | None:
     if not form.isprintable() or not text or text.startswith("{"):
         return None
     rest, severity, _ = take_prefix(text, None)
-    if rest.startswith("{") or is_logfmt(rest):
+    if rest.startswith("{"):
         return None
+    if is_logfmt(rest):
+        return _logfmt_heading(form, rest, severity)
     end = form.index(text) + len(text)
     timed = rest != text or may_tell_time(rest)
     return Heading(end - len(rest or text), end, severity or severity_in(rest), timed)
+
+
+def _logfmt_heading(form: str, rest: str, severity: int) -> Heading | None:
+    said = read_logfmt(rest) if reads_alike(rest) else None
+    if said is None or not said.text or form.count(said.text) != 1:
+        return None
+    start = form.index(said.text)
+    return Heading(start, start + len(said.text), said.severity or severity or severity_in(rest), True)
 
 
 def log_record(

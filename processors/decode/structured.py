@@ -26,6 +26,7 @@ _NOT_SAID: Final = _LEVEL_KEYS.union(TIME_KEYS)
 ERROR_KEYS: Final = ("error", "err", "exception", "exc", "error.message", "exception.message", "error.msg", "reason")
 _TRACE_KEYS: Final = ("trace_id", "traceId", "traceID", "trace.id", "traceid", "dd.trace_id")
 TRACE_KEYS: Final = frozenset((*_TRACE_KEYS, "trace", "dd"))
+_LOOKED_INTO: Final = TRACE_KEYS.union(ERROR_KEYS)
 
 _LOGFMT: Final = re.compile(r"[A-Za-z_@][\w.-]{0,63}=(?:\S|$)", re.ASCII)
 _PAIR: Final = re.compile(r'([A-Za-z_@][\w./-]{0,63})=("(?:[^"\\]+|\\.)*+"|[^\s"]*+)(?:\s+|$)', re.ASCII | re.DOTALL)
@@ -72,6 +73,25 @@ def read_logfmt(text: str) -> Said | None:
     """The same for `level=info msg="..." key=value`; None unless the text starts so and names a level or a message."""
     if not is_logfmt(text):
         return None
+    pairs, kept, position = _pairs(text)
+    severity = read_severity(pairs)
+    if not severity and not pairs.keys() & {"msg", "message"}:
+        return None
+    rest = text[position:]
+    if rest.strip() or first(pairs, "msg", "message") is None:
+        return Said("".join((*kept, rest)).strip(), severity, read_time(pairs))
+    return read_fields(pairs)._replace(severity=severity)
+
+
+def reads_alike(form: str) -> bool:
+    """Whether `read_logfmt` finds severity and message at the same places in all lines of this canonical form."""
+    pairs, _, _ = _pairs(form)
+    levels = "".join(str(pairs[key]) for key in _LEVEL_KEYS & pairs.keys())
+    return "\\" not in form and "0" not in levels and pairs.keys().isdisjoint(_LOOKED_INTO)
+
+
+def _pairs(text: str) -> tuple[dict[str, object], list[str], int]:
+    """Keys with their values, the pairs that a text without a message keeps, and where the pairs end."""
     pairs: dict[str, object] = {}
     kept: list[str] = []
     position = 0
@@ -84,13 +104,7 @@ def read_logfmt(text: str) -> Said | None:
         if key not in _NOT_SAID and key != "caller":
             kept.append(found[0])
         position = found.end()
-    severity = read_severity(pairs)
-    if not severity and not pairs.keys() & {"msg", "message"}:
-        return None
-    rest = text[position:]
-    if rest.strip() or first(pairs, "msg", "message") is None:
-        return Said("".join((*kept, rest)).strip(), severity, read_time(pairs))
-    return read_fields(pairs)._replace(severity=severity)
+    return pairs, kept, position
 
 
 def trace_id_of(fields: Mapping[str, object]) -> str:
