@@ -178,15 +178,12 @@ class Retrieval:
     async def _beginnings(
         self, plan: Plan, scope: Scope, where: "_Places", chosen: Sequence[Candidate]
     ) -> dict[str, list[Any]]:
-        """By pattern, exemplars of its first occurrence: for those few whose last one has fewer than are shown."""
-        short = [
-            c.evidence.id
-            for c in chosen
-            if c.evidence.kind == "log" and len(c.evidence.coordinates) < SHOWN_COORDINATES
-        ]
-        if not short:
+        """By pattern, exemplars of its first minute: for those few whose last minute is another and has too few."""
+        short = [c.evidence for c in chosen if len(c.evidence.coordinates) < SHOWN_COORDINATES]
+        told_ids = (EvidenceId.parse(evidence.id).parts for evidence in short if evidence.kind == "log")
+        patterns = [pattern for pattern, first, last in told_ids if first != last]
+        if not patterns:
             return {}
-        patterns = [EvidenceId.parse(identity).parts[0] for identity in short]
         found = await self._reader.search(where.of("occurrences"), queries.oldest(plan, scope, patterns))
         return {hit["_source"]["pattern_id"]: hit["_source"].get("exemplars", []) for hit in _hits(found)}
 

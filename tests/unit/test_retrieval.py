@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from cag import queries
+from cag.evidence import Candidate
 from cag.plan import Catalog
-from cag.retrieval import Retrieval, Stopwatch, fused
-from schemas.context import Plan, Scope, Span
+from cag.retrieval import Retrieval, Stopwatch, _Places, fused
+from schemas.context import Evidence, Plan, Scope, Span
 from schemas.documents import Names
 
 END = datetime(2026, 11, 20, 0, 10, tzinfo=UTC)
@@ -103,3 +104,19 @@ def test_places_are_fused_and_equal_ones_are_in_the_order_of_their_ids() -> None
     assert fused(["a", "b", "b", "c"], ["d", "b", "a"]) == {"a": 0, "b": 1, "d": 2, "c": 3}
     assert fused(["b", "b"], ["a"]) == {"a": 0, "b": 1}
     assert fused([], []) == {}
+
+
+@pytest.mark.parametrize(
+    ("minutes", "coordinates", "asks"),
+    [((7, 9), 1, True), ((7, 7), 1, False), ((7, 9), 4, False)],  # one minute has no other beginning; four are enough
+)
+async def test_where_it_began_is_looked_up_only_where_that_is_elsewhere(
+    minutes: tuple[int, int], coordinates: int, asks: bool
+) -> None:
+    identity = f"log-{'a' * 20}-{minutes[0]}-{minutes[1]}"
+    said = Evidence(id=identity, kind="log", text="x", coordinates=("t/i/0/1/0",) * coordinates)
+    reader, metric = Reader(), Evidence(id="metric-b-7-9", kind="metric", text="x")
+    chosen = [Candidate(evidence=each, severity=1.0, novel=1.0) for each in (said, metric)]
+    where = _Places(NAMES, NAMES, 0, 1)
+    assert await Retrieval(reader, NAMES)._beginnings(plan(), SCOPE, where, chosen) == {}  # type: ignore[arg-type]
+    assert [{"terms": {"pattern_id": ["a" * 20]}} in filters(body) for _, body in reader.asked] == [True] * asks
