@@ -206,19 +206,19 @@ class Fold:
             self.fresh[target] = found
         return found
 
-    def urgent(self, known: Container[Target]) -> "Fold | None":
-        """A copy of what must not wait: new patterns, errors, events and alerts that came since this was asked last.
+    def urgent(self, patterns: Container[Target], documents: Container[Target]) -> "Fold | None":
+        """A copy of what must not wait: new patterns, new errors, events and alerts that came since it was asked last.
 
-        `known`: patterns that are in the index.
+        `patterns`, `documents`: those that are in the index.
         """
         fresh, self.fresh = self.fresh, {}
         new: dict[Target, Mapping[str, Any]] = {}
         changes: dict[Target, Change] = {}
         for target, change in fresh.items():
             pattern = pattern_of(change)
-            if pattern is not None and pattern not in known:
+            if pattern is not None and pattern not in patterns:
                 new[pattern] = self.patterns[pattern]
-            elif target.kind not in STATES and change.fixed.get("severity_number", 0) < ERROR:
+            elif target.kind not in STATES and (change.fixed.get("severity_number", 0) < ERROR or target in documents):
                 continue
             changes[target] = change.copy()
             change.shown = change.records

@@ -123,7 +123,7 @@ class Sink:
 
     def urgent(self, fold: Fold) -> Fold | None:
         """A copy of what must not wait for the rest of its fold; see `Fold.urgent`."""
-        return fold.urgent(self._writer.known_patterns)
+        return fold.urgent(self._writer.known_patterns, self._writer.known_documents)
 
     def show(self, urgent: Fold, stop: Event) -> list[Target]:
         """Write it ahead of its fold. Blocks until it is durable; returns what is refused, to be refused again then."""

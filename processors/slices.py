@@ -1,12 +1,12 @@
 """Slices as last read or written, so that a document is read back only when it is first touched."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from processors.fold import Slice
 from schemas.documents import Target
 
 
-class SliceCache:
+class SliceCache(Container[Target]):
     """Bounded; the oldest documents go first, and only between flushes: what is evicted is read back when needed."""
 
     def __init__(self, limit: int) -> None:
@@ -15,7 +15,7 @@ class SliceCache:
         self.evicted = False  # ever: what is not here may have been
         self._documents: dict[Target, dict[str, Slice]] = {}
 
-    def __contains__(self, target: Target) -> bool:
+    def __contains__(self, target: object) -> bool:
         """Known, be it as "there is none". A document that was read back is known in all its slices."""
         return target in self._documents
 

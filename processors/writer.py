@@ -83,6 +83,11 @@ class Writer:
         """Patterns that are in the index, as far as is remembered."""
         return self._known_patterns
 
+    @property
+    def known_documents(self) -> Container[Target]:
+        """Counted documents that are in the index, as far as is remembered."""
+        return self._cache
+
     def forget(self) -> None:
         """Drop what was read back: partitions have moved, another worker may have written since."""
         self._cache.clear()

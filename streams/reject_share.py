@@ -22,10 +22,15 @@ class RejectShare:
         self._parts: deque[tuple[int, int]] = deque()
         self._records = self._rejects = 0
 
-    def add(self, records: int, rejects: int) -> None:
-        """Count one message. Raises DeadLetterLimit."""
+    @staticmethod
+    def weigh(records: int, rejects: int) -> tuple[int, int]:
+        """What one message counts for."""
         if records > MESSAGE_MOST:
-            records, rejects = MESSAGE_MOST, round(MESSAGE_MOST * rejects / records)
+            return MESSAGE_MOST, round(MESSAGE_MOST * rejects / records)
+        return records, rejects
+
+    def add(self, records: int, rejects: int) -> None:
+        """Count what messages weigh together. Raises DeadLetterLimit."""
         self._parts.append((records, rejects))
         self._records += records
         self._rejects += rejects

@@ -50,7 +50,8 @@ def decode(message: Message, source: Input) -> list[Outcome]:
             value = _unwrapped(value, message.headers)
             if not value:
                 return [Rejected(reason="empty value")]
-        found = list(islice(_items(value, source, origin), MOST_RECORDS + 1))
+        items = _items(value, source, origin)
+        found = list(items) if isinstance(items, tuple) else list(islice(items, MOST_RECORDS + 1))
     except InvalidRecord as error:
         return [Rejected(reason=error.reason)]
     if len(found) > MOST_RECORDS:
@@ -167,7 +168,15 @@ def _line(line: bytes) -> object:
         return error if _OBJECT.match(line) else line
 
 
-def _objects(documents: list[object], chosen: Format | None, source: Input, origin: Origin) -> Iterator[Outcome]:
+def _objects(documents: list[object], chosen: Format | None, source: Input, origin: Origin) -> Iterable[Outcome]:
+    if len(documents) == 1 and isinstance(documents[0], dict):
+        found = _decoded(documents[0], chosen, source, origin)
+        if isinstance(found, tuple):  # one record, as most messages hold
+            return found
+    return _each(documents, chosen, source, origin)
+
+
+def _each(documents: list[object], chosen: Format | None, source: Input, origin: Origin) -> Iterator[Outcome]:
     for document in documents:
         try:
             if isinstance(document, InvalidRecord):

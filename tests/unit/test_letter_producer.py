@@ -140,7 +140,7 @@ def test_share_of_rejects(parts: list[tuple[int, int]], stops: bool) -> None:
     raised = False
     for records, rejects in parts:
         try:
-            share.add(records, rejects)
+            share.add(*share.weigh(records, rejects))
         except DeadLetterLimit:
             raised = True
     assert raised is stops

@@ -44,7 +44,7 @@ class Stores:
         return self.rejected
 
     def urgent(self, fold: Fold) -> Fold | None:
-        return fold.urgent(known=())
+        return fold.urgent((), ())
 
     def show(self, urgent: Fold, stop: threading.Event) -> list[Target]:
         self.happened.append(f"showed {sorted(target.id for target in urgent.changes)}")

@@ -16,7 +16,7 @@ from schemas.dead_letters import DeadLetter
 from schemas.records import Message, Signal
 from schemas.settings import Settings
 from streams.flusher import Chunk, Flusher
-from streams.intake import LARGE_BYTES, Intake, message_of
+from streams.intake import LARGE_BYTES, STRETCH, Intake, message_of
 from streams.metrics import WorkerMetrics
 from streams.reject_share import DeadLetterLimit, RejectShare
 from streams.watchdog import Progress
@@ -104,7 +104,7 @@ async def test_a_chunk_is_folded_counted_and_acknowledged() -> None:
 async def test_a_chunk_larger_than_a_fold_spans_several_and_is_acknowledged_once() -> None:
     world = World(max_records=10)
     await world.take([record(offset) for offset in range(95)])
-    assert max(fold.records for fold in world.folds) <= 10
+    assert max(fold.records for fold in world.folds) < 10 + STRETCH
     assert sum(fold.records for fold in world.folds) == 95
     assert world.acknowledged == ["chunk"]
 
@@ -114,7 +114,9 @@ async def test_too_many_rejects_stop_the_worker_before_the_chunk_is_acknowledged
     with pytest.raises(DeadLetterLimit):
         await world.take([record(offset, None) for offset in range(1500)])
     assert world.acknowledged == []
-    assert {letter.message.offset for letter in world.letters} == set(range(1000))  # for the operator to look at
+    seen = len(world.letters)  # for the operator to look at
+    assert {letter.message.offset for letter in world.letters} == set(range(seen))
+    assert 1000 <= seen < 1000 + STRETCH
 
 
 async def test_a_large_message_is_folded_whole_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
