@@ -32,6 +32,7 @@ PARTITIONS: Final = 24
 PODS, PATTERNS = (10, 100, 1_000), (200, 1_000, 10_000)
 SMALL_CACHE: Final = 1_000  # slices, and patterns known to exist: full before the run's second half
 STEADY_PER_SECOND: Final = 500.0
+LONG_MIN, SLOW = 100, 100  # minutes of event time, lines a second: what is remembered by the minute fills in an hour
 MOST_GROWTH: Final = 0.03  # of resident memory, over the second half of a run
 MOST_RATIO: Final = 1.5
 
@@ -99,6 +100,7 @@ class Figures:
     digits: dict[str, Any]  # the pure path's runs
     fresh: dict[str, Any]
     pods: dict[str, Any]
+    slow: dict[str, Any]
     cells: list[dict[str, Any]]
     spread: list[dict[str, Any]]
     worker: growth_worker.Watched
@@ -120,11 +122,11 @@ class Figures:
     def memory(self) -> dict[str, tuple[float, Points, str]]:
         """By run: MB at its start, MB over lines or seconds."""
         steady = f"then {self.minutes:g} min at {STEADY_PER_SECOND:.0f} lines/s"
-        short = f"pure path, {self.lines // 5:,} lines"
         return {
             f"pure path, {self.lines:,} lines, numbers and ids differ": _samples(self.digits),
-            f"{short}, every second a new pattern": _samples(self.fresh),
-            f"{short}, each of a new pod": _samples(self.pods),
+            f"pure path, {self.fresh['lines']:,} lines, every second a new pattern": _samples(self.fresh),
+            f"pure path, {self.pods['lines']:,} lines, each of a new pod": _samples(self.pods),
+            f"pure path, {LONG_MIN} minutes of event time at {SLOW} lines/s": _samples(self.slow),
             f"real worker, {self.lines:,} lines, numbers and ids differ": (
                 self.worker.started_mb, self.stages[-1].memory, "lines",
             ),
@@ -133,11 +135,11 @@ class Figures:
 
     @property
     def memories(self) -> list[dict[str, Any]]:
-        return [memory for run in (self.digits, self.fresh, self.pods) for memory in run["memories"]]
+        return [memory for run in (self.digits, self.fresh, self.pods, self.slow) for memory in run["memories"]]
 
     def guards(self) -> dict[str, bool]:
         first, last = self.costs[0], self.costs[-1]
-        runs = (self.digits, self.fresh, self.pods)
+        runs = (self.digits, self.fresh, self.pods, self.slow)
         return {
             "conserved": all(s.conserved for s in self.worker.stages) and not any(run["rejected"] for run in runs),
             "memory_flat": all(drift(points) <= MOST_GROWTH for _, points, _ in self.memory.values()),
@@ -155,16 +157,20 @@ def _samples(run: dict[str, Any]) -> tuple[float, Points, str]:
 def measured(bench: Bench, lines: int) -> Figures:
     """Blocks for some minutes."""
     digits = _path(Load(lines=lines), cached_slices=SMALL_CACHE)
-    short = (Load(lines=lines // 5, fresh=0.5), Load(lines=lines // 5, new_pods=True))
+    loads = (
+        Load(lines=lines * 3 // 10, fresh=0.5),
+        Load(lines=lines // 4, new_pods=True),
+        Load(lines=LONG_MIN * 60 * SLOW, rate=SLOW),
+    )
     with ThreadPoolExecutor(2) as two:
-        fresh, pods = two.map(lambda load: _path(load, cached_slices=SMALL_CACHE, fold_lines=SMALL_FOLD), short)
-    loads = {f"{size:,}": Load(lines=size, seed=seed) for seed, size in enumerate(sizes(lines))}
-    loads["unkeyed"] = Load(lines=CELL, keyed=False, seed=99)
+        fresh, pods, slow = two.map(lambda load: _path(load, cached_slices=SMALL_CACHE, fold_lines=SMALL_FOLD), loads)
+    stages = {f"{size:,}": Load(lines=size, seed=seed) for seed, size in enumerate(sizes(lines))}
+    stages["unkeyed"] = Load(lines=CELL, keyed=False, seed=99)
     every, sides = cells(), spread()
     with bench.installed("growth", PARTITIONS) as installation:
-        worker = growth_worker.watch(installation, loads, bench.minutes * 60, STEADY_PER_SECOND)
+        worker = growth_worker.watch(installation, stages, bench.minutes * 60, STEADY_PER_SECOND)
     return Figures(
-        lines=lines, minutes=bench.minutes, digits=digits, fresh=fresh, pods=pods, cells=every, spread=sides,
+        lines=lines, minutes=bench.minutes, digits=digits, fresh=fresh, pods=pods, slow=slow, cells=every, spread=sides,
         worker=worker,
     )  # fmt: skip
 

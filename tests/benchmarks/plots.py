@@ -21,7 +21,7 @@ from tests.benchmarks.machine import hardware
 from tests.benchmarks.series import FOLDER
 
 INK, FAINT = "#768390", "#76839044"
-OURS, THEIRS, THIRD, FOURTH = "#2f81d8", "#d9772b", "#2f9e68", "#a86fd0"
+OURS, THEIRS, THIRD, FOURTH, FIFTH = "#2f81d8", "#d9772b", "#2f9e68", "#a86fd0", "#b08a1e"
 STYLE: Final = {
     "figure.facecolor": "none", "axes.facecolor": "none", "savefig.facecolor": "none",
     "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": FAINT, "xtick.color": INK, "ytick.color": INK,
@@ -96,7 +96,7 @@ def memory(axes: Axes, growth: dict[str, Any]) -> str:
     """Resident memory as lines come that no worker has seen before."""
     runs = [(name, run["points"]) for name, run in growth["memory"].items() if run["unit"] == "lines"]
     ends: dict[str, tuple[float, float, str]] = {}
-    for (name, points), color in zip(runs, (THIRD, THEIRS, FOURTH, OURS), strict=False):
+    for (name, points), color in zip(runs, (THIRD, THEIRS, FOURTH, FIFTH, OURS), strict=False):
         lines, mb = (np.array(axis) for axis in zip(*((p[0], p[1]) for p in points), strict=True))
         axes.plot(lines / lines[-1] * 100, mb, color=color)
         ends[name] = (99.5, float(mb[-1]), color)
