@@ -70,8 +70,8 @@ def by_meaning(plan: Plan, scope: Scope, vector: Sequence[float]) -> Json:
     return {**_IDS, "size": SIMILAR, "query": {"knn": {"vector": nearest}}}
 
 
-# A pattern's document has its id for a name: nothing has to be read of those found. Nobody asks how many there are.
-_IDS: Final[Json] = {"_source": False, "track_total_hits": False}
+# Which patterns, and nothing else: reading only the names of those found takes as long as finding them.
+_IDS: Final[Json] = {"stored_fields": "_none_", "docvalue_fields": ["pattern_id"], "track_total_hits": False}
 
 
 def active_patterns(plan: Plan, scope: Scope, *, severe: bool | None = None, entities: Sequence[Json] = ()) -> Json:

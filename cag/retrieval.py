@@ -125,7 +125,7 @@ class Retrieval:
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
         )
-        ranks = fused([hit["_id"] for hit in _hits(worded)], near)
+        ranks = fused(_ids(worded), near)
         mine = _patterns(own[0]) if own else []
         wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
         made = [
@@ -156,7 +156,7 @@ class Retrieval:
         if vector is None:
             return []
         found = await self._reader.search(where.of("patterns"), queries.by_meaning(plan, scope, vector))
-        return [hit["_id"] for hit in _hits(found)]
+        return _ids(found)
 
     async def _logs(
         self, plan: Plan, scope: Scope, where: "_Places", patterns: Sequence[str], ranks: Mapping[str, int]
@@ -229,6 +229,10 @@ def fused(*rankings: Sequence[str]) -> dict[str, int]:
 
 def _hits(answer: Json) -> list[Any]:
     return list(answer.get("hits", {}).get("hits", []))
+
+
+def _ids(answer: Json) -> list[str]:
+    return [hit["fields"]["pattern_id"][0] for hit in _hits(answer)]
 
 
 def _buckets(answer: Json) -> Iterable[Any]:
