@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from processors import merge
@@ -168,6 +169,11 @@ class SourceKey(NamedTuple):
     workload: str
 
 
+@lru_cache(maxsize=8192)
+def source_of(topic: str, resource: Resource) -> SourceKey:
+    return SourceKey(topic, resource.cluster, resource.namespace, resource.workload)
+
+
 @dataclass(slots=True)
 class PartitionProgress:
     """Newest event time and highest offset of one partition in this fold."""
@@ -241,7 +247,7 @@ class Fold:
         if time_ms > progress.newest_ms:
             progress.newest_ms = time_ms
         if resource is not None:
-            source = SourceKey(at.topic, resource.cluster, resource.namespace, resource.workload)
+            source = source_of(at.topic, resource)
             if time_ms > self.sources.get(source, 0):
                 self.sources[source] = time_ms
 

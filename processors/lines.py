@@ -83,12 +83,13 @@ class Lines:
             key = (shown, severity, time_ms // MINUTE_MS)
             group = groups.get(key)
             if group is None:
-                group = groups[key] = Group([], [], [], set(), [])
-            group.numbers.append(number)
-            group.times.append(time_ms)
-            group.texts.append(text)
-            if found:
-                group.identifiers.update(found)
+                group = groups[key] = Group([number], [time_ms], [text], set(found), [])
+            else:
+                group.numbers.append(number)
+                group.times.append(time_ms)
+                group.texts.append(text)
+                if found:
+                    group.identifiers.update(found)
             if trace_id:
                 group.identifiers.add(trace_id)
             if clamped:
@@ -128,9 +129,10 @@ class Lines:
         records = 0
         for (shown, severity, minute), group in groups.items():
             place = _place(resource, shown, severity_band(severity), minute)
-            if place.pattern not in fold.patterns:
-                fold.patterns[place.pattern] = place.shown
-            change = fold.change(place.occurrence, lambda place=place: place.fixed, counted=True)  # type: ignore[misc]
+            change = fold.changes.get(place.occurrence)
+            if change is None:
+                fold.patterns.setdefault(place.pattern, place.shown)
+                change = fold.change(place.occurrence, place.fixed.copy, counted=True)
             _sample(change, at, mixed, group)
             change.count_all(key, offset, group.numbers)
             change.span(min(group.times), max(group.times), clamped=bool(group.clamped))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 
@@ -43,6 +44,7 @@ UNKNOWN: Final = 0
 HIGHEST_SEVERITY: Final = 24
 
 
+@lru_cache(maxsize=64)
 def severity_band(number: int) -> str:
     """The name of an OpenTelemetry severity range; `unknown` below 1."""
     if number < TRACE:

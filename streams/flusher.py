@@ -83,7 +83,7 @@ class Flusher:
     _changed: asyncio.Event = field(default_factory=asyncio.Event, init=False)
     _draining: bool = field(default=False, init=False)
     _showing: bool = field(default=False, init=False)
-    _covered_at: float = field(default=0.0, init=False)
+    _active_at: float = field(default=0.0, init=False)
     _elsewhere: asyncio.Future[Any] | None = field(default=None, init=False)
 
     @property
@@ -115,6 +115,7 @@ class Flusher:
 
         Call between messages.
         """
+        self._active_at = self.clock()
         self._signal()
         await asyncio.sleep(0)
         while self.full or self.held:
@@ -123,7 +124,7 @@ class Flusher:
     def covered(self, chunk: Chunk) -> None:
         """All messages of a chunk are folded, the last of them into the present fold."""
         self.pending.chunks.append(chunk)
-        self._covered_at = self.clock()
+        self._active_at = self.clock()
         self._signal()
 
     def drain(self) -> None:
@@ -188,7 +189,7 @@ class Flusher:
         waited = now - last
         if waited < self.interval_s:
             return False
-        if self.pending.letters or waited >= self.update_s or now - self._covered_at >= self.interval_s:
+        if self.pending.letters or waited >= self.update_s or now - self._active_at >= self.interval_s:
             return True
         return len(fold.changes) <= max(FREE_WRITES_PER_S * waited, fold.records / RECORDS_PER_WRITE)
 

@@ -13,7 +13,7 @@ from typing import Final
 import orjson
 
 from processors.decode.alertmanager import notification
-from processors.decode.json_logs import filebeat, fluent_bit, rsyslog, vector
+from processors.decode.json_logs import filebeat, fluent_bit, plain_fluent_bit, rsyslog, vector
 from processors.decode.kubernetes import kubernetes_events
 from processors.decode.metrics import prometheus, telegraf, vector_metric
 from processors.decode.otlp import Group, otlp_records
@@ -192,6 +192,8 @@ def _each(documents: list[object], chosen: Format | None, source: Input, origin:
 
 
 def _decoded(event: Mapping[str, object], chosen: Format | None, source: Input, origin: Origin) -> Iterable[Outcome]:
+    if (chosen is None or chosen is Format.FLUENT_BIT) and (line := plain_fluent_bit(event, origin)) is not None:
+        return (line,)
     if chosen is None:
         chosen = sniff(event)
         if chosen is None:

@@ -1,14 +1,14 @@
 """Log records in the JSON of Fluent Bit, Vector, Filebeat and rsyslog."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from processors.decode.log_text import log_record
 from processors.decode.prefixes import take_syslog
-from processors.decode.resource import Origin, beats_pod, flat_pod, resource_of
+from processors.decode.resource import OWNED, Origin, beats_pod, flat_pod, plain_pod, resource_of
 from processors.decode.severity import level_of, syslog_severity
 from processors.decode.structured import LEVEL_KEYS, read_severity, trace_id_of
-from processors.decode.timestamps import epoch_ms
+from processors.decode.timestamps import EARLIEST_S, LATEST_S, epoch_ms
 from processors.decode.values import first, mapping, name, told
 from schemas.errors import InvalidRecord
 from schemas.records import Filtered, LogRecord, Resource
@@ -18,6 +18,33 @@ _SHIPPER_KEYS: Final = frozenset({
     "@timestamp", "@metadata", "@version", "_p", "agent", "data_stream", "date", "ecs", "file", "host", "input",
     "kubernetes", "kubernetes_namespace", "logtag", "source_type", "stream", "tag", "time", "timestamp",
 })  # fmt: skip
+
+
+# An event with these keys alone is text, pod and time; the others are not read where there is a time in `@timestamp`.
+_PLAIN: Final = frozenset({"@timestamp", "kubernetes", "log", "_p", "date", "logtag", "stream", "tag", "time"})
+
+
+def _no_plain_event(event: Mapping[str, object]) -> tuple[int, str, str, str, str, str] | None:
+    return None
+
+
+plain_event: Callable[[Mapping[str, object]], tuple[int, str, str, str, str, str] | None]
+try:
+    from freshet_kernel import plain_event as _plain_event
+except ImportError:  # every event goes the long way, which ends in the same
+    plain_event = _no_plain_event
+else:
+
+    def plain_event(event: Mapping[str, object]) -> tuple[int, str, str, str, str, str] | None:
+        return _plain_event(event, _PLAIN, OWNED, EARLIEST_S, LATEST_S)
+
+
+def plain_fluent_bit(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered | None:
+    """The same for what nearly all of them are, a text with its pod and its time; None for any other."""
+    if (plain := plain_event(event)) is None:
+        return None
+    time_ms, text, pod, namespace, container, host = plain
+    return log_record(origin, plain_pod(origin.cluster, pod, namespace, container, host), text, time_ms=time_ms)
 
 
 def fluent_bit(event: Mapping[str, object], origin: Origin) -> LogRecord | Filtered:

@@ -46,12 +46,6 @@ def app_label(labels: Mapping[str, object]) -> str:
 def flat_pod(kubernetes: Mapping[str, object], origin: Origin, *, node: str = "", service: str = "") -> Resource:
     """The `kubernetes` block of Fluent Bit and Vector."""
     get = kubernetes.get
-    if "ownerReferences" not in kubernetes and "pod_owner" not in kubernetes:
-        said = get("pod_name"), get("namespace_name"), get("container_name"), get("host")
-        pod, namespace, _, host = said
-        # The usual case, told once for each container: all are names already (orjson's strings, so no subclass).
-        if pod and namespace and host and all(type(each) is str for each in said) and "cluster_name" not in kubernetes:
-            return _plain_pod(origin.cluster, *said)
     pod = name(get("pod_name"))
     owner_kind, owner_name = "", ""
     if "ownerReferences" in kubernetes:
@@ -72,8 +66,11 @@ def flat_pod(kubernetes: Mapping[str, object], origin: Origin, *, node: str = ""
     )
 
 
+OWNED: Final = frozenset({"ownerReferences", "pod_owner", "cluster_name"})  # without these a `plain_pod` is all
+
+
 @lru_cache(maxsize=8192)
-def _plain_pod(cluster: str, pod: str, namespace: str, container: str, host: str) -> Resource:
+def plain_pod(cluster: str, pod: str, namespace: str, container: str, host: str) -> Resource:
     return resource_of(cluster, name(namespace), name(pod), name(container), name(host), "", "", "")
 
 

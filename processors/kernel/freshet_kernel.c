@@ -305,6 +305,11 @@ static PyMethodDef functions[] = {
      "any other text."},
     {"java_hash", java_hash, METH_O, "java_hash(text, /)\n--\n\njava.lang.String.hashCode of ASCII text."},
     {"depth", depth, METH_O, "depth(raw, /)\n--\n\nHow deep the brackets of a JSON text nest."},
+    {"plain_event", plain_event, METH_VARARGS,
+     "plain_event(event, known, told, earliest_s, latest_s, /)\n--\n\nTime in ms, text, pod, namespace, container and node of "
+     "a plain event of Fluent Bit; None for any other.\n\nPlain is an ASCII text of at most 1,024 characters with a "
+     "floating-point time between the bounds in an\nevent whose keys are all `known`, of a pod none of whose "
+     "keys is `told`."},
     {"plain_logs", plain_logs, METH_VARARGS,
      "plain_logs(records, telling, earliest_ms, latest_ms, /)\n--\n\nFor each OTLP/JSON log record that is plain: time "
      "in ms, severity, text and trace id; None for any other.\n\nPlain are ASCII texts of at most 1,024 characters with a "

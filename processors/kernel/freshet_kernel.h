@@ -3,4 +3,5 @@
 #include <Python.h>
 
 PyObject *depth(PyObject *module, PyObject *raw);
+PyObject *plain_event(PyObject *module, PyObject *args);
 PyObject *plain_logs(PyObject *module, PyObject *args);

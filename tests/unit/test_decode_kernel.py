@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.decode import decode, otlp_json, values
+from processors.decode import decode, json_logs, otlp_json, values
+from processors.decode.timestamps import epoch_ms
 from processors.merge import java_hash_pure
-from schemas.records import Message, Signal
+from schemas.records import Format, Message, Signal
 from schemas.topics import Input
 
 NANOS = 1_795_204_800_123_456_789
@@ -56,6 +57,47 @@ def test_plain_log_records_are_what_the_long_way_makes_of_them(records: list[Any
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(otlp_json, "plain_logs", otlp_json._no_plain_logs)
         assert decode(message, source) == found
+
+
+POD = {"pod_name": "a-0", "namespace_name": "n", "container_name": "c", "host": "h"}
+EVENT: dict[str, Any] = {
+    "@timestamp": st.sampled_from([1_795_204_800.123456, 1_795_204_800, 17.5, 1e300, "2026-11-20T20:00:00Z"]) | ODD,
+    "time": st.sampled_from(["2026-11-20T20:00:01Z", ""]),
+    "date": st.sampled_from([1_795_204_802.5]),
+    "log": TEXTS | ODD,
+    "stream": st.just("stderr"),
+    "level": st.sampled_from(["warn", 40]),
+    "MESSAGE": st.just("m"),
+    "kubernetes": st.fixed_dictionaries(
+        {},
+        optional={key: st.just(value) | ODD for key, value in POD.items()}
+        | {"cluster_name": st.just("blue"), "pod_owner": st.just("Job/x"), "labels": st.just({"app": "a"})},
+    )
+    | st.just(POD)
+    | ODD,
+}
+
+
+@given(st.fixed_dictionaries({}, optional=EVENT), st.sampled_from([Format.AUTO, Format.FLUENT_BIT]))
+def test_plain_events_are_what_the_long_way_makes_of_them(event: dict[str, Any], form: Format) -> None:
+    try:
+        value = orjson.dumps(event)
+    except TypeError:
+        return
+    message = Message(
+        topic="t", topic_id="i", partition=0, offset=1, timestamp_ms=NANOS // 10**6, key=None, value=value
+    )
+    source = Input(topic="t", signal=Signal.LOG, format=form)
+    found = decode(message, source)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(json_logs, "plain_event", json_logs._no_plain_event)
+        assert decode(message, source) == found
+
+
+@given(st.floats(1.8e9, 1.9e9))
+def test_a_time_is_rounded_as_python_rounds(time_s: float) -> None:
+    found = json_logs.plain_event({"@timestamp": time_s, "log": "x", "kubernetes": POD})
+    assert found == (epoch_ms(time_s), "x", "a-0", "n", "c", "h")
 
 
 def test_most_records_are_plain() -> None:

@@ -268,7 +268,7 @@ async def test_a_fold_waits_until_it_is_worth_its_writes(
     flusher.pending.letters += [letter(0)] * letters
     flusher.covered(stores.chunk("a"))
     assert not flusher._ripe(100.0)
-    now[0] = flusher._covered_at = 100.6
+    now[0] = flusher._active_at = 100.6
     assert flusher._ripe(100.0) is not waits
-    now[0] = flusher._covered_at = 110.0
+    now[0] = flusher._active_at = 110.0
     assert flusher._ripe(100.0)
