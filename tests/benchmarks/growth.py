@@ -33,7 +33,7 @@ PODS, PATTERNS = (10, 100, 1_000), (200, 1_000, 10_000)
 SMALL_CACHE: Final = 1_000  # slices, and patterns known to exist: full before the run's second half
 STEADY_PER_SECOND: Final = 500.0
 LONG_MIN, SLOW = 100, 100  # minutes of event time, lines a second: what is remembered by the minute fills in an hour
-MOST_GROWTH: Final = 0.03  # of resident memory, over the second half of a run
+MOST_GROWTH: Final = 0.04  # of resident memory, over the second half of a run: one step of the allocator is 2 to 3 %
 MOST_RATIO: Final = 1.5
 
 
