@@ -65,8 +65,8 @@ def freshness(axes: Axes, load: dict[str, Any]) -> str:
         axes.hist(ages[name], bins=bins, color=color, alpha=0.6)
         axes.axvline(p99[name], color=color, linewidth=1.4, linestyle=(0, (4, 2)))
         axes.annotate(
-            f" {name} rate: p99 {p99[name]:.1f} s", (p99[name], 0.96 - 0.08 * height), color=color, fontweight="bold",
-            xycoords=("data", "axes fraction"), va="top",
+            f"{name} rate: p99 {p99[name]:.1f} s", (0.99, 0.96 - 0.08 * height), color=color, fontweight="bold",
+            xycoords="axes fraction", ha="right", va="top",
         )  # fmt: skip
     axes.set(xlabel="seconds from a line's event time to the first search that finds it", ylabel="marked lines")
     axes.set_xlim(0, bins[-1] * 1.35)
@@ -102,15 +102,21 @@ def memory(axes: Axes, growth: dict[str, Any]) -> str:
         ends[name] = (99.5, float(mb[-1]), color)
     axes.set(xlabel="percent of the run's lines", ylabel="resident memory, MB", xlim=(0, 100))
     axes.set_ylim(0, axes.get_ylim()[1] * 1.1)
-    _name(axes, ends, ha="right", above=0.03)
+    _name(axes, ends, ha="right", above=0.04)
     return "A worker's memory levels off, whatever the lines say"
 
 
 def _name(axes: Axes, ends: dict[str, tuple[float, float, str]], *, ha: str = "left", above: float = 0.0) -> None:
-    """Names at the ends of lines, in their colours, pushed apart where they would meet; `above`: share of the axis."""
+    """Names at the ends of lines, in their colours, pushed apart where they would meet.
+
+    `above`: by this share of the axis, or below where the next line is near.
+    """
     height, least = axes.get_ylim()[1], float("-inf")
-    for name, (x, y, color) in sorted(ends.items(), key=lambda end: end[1][1]):
-        least = max(y + above * height, least + 0.06 * height)
+    ordered = sorted(ends.items(), key=lambda end: end[1][1])
+    following = [*(y for _, (_, y, _) in ordered[1:]), float("inf")]
+    for (name, (x, y, color)), next_y in zip(ordered, following, strict=True):
+        beside = above if next_y - y > 3 * above * height else -above
+        least = max(y + beside * height, least + 0.06 * height)
         axes.text(x, least, name, color=color, ha=ha, va="center", fontweight="bold", fontsize=9)
 
 
