@@ -17,10 +17,13 @@ from typing import Any, Final, Protocol, cast
 
 import faust
 from aiokafka.errors import IllegalStateError, KafkaError, NoOffsetForPartitionError, OffsetOutOfRangeError
-from faust.transport.drivers.aiokafka import Consumer
+from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer
 from faust.types import TP, ConsumerMessage, Message
 
 CHUNK_RECORDS: Final = 1000
+# How long the broker may hold back its answer while the asked partitions have nothing new. One request at a time is
+# under way to a broker, so partitions that were not asked wait as long; Faust says 1,500.
+FETCH_WAIT_MS: Final = 100
 
 
 class Listener(Protocol):
@@ -52,6 +55,13 @@ class PassThrough(faust.Schema[Any, Any]):
         return message.value
 
 
+class FetchThread(AIOKafkaConsumerThread):
+    def _create_worker_consumer(self, transport: Any) -> Any:
+        consumer = super()._create_worker_consumer(transport)
+        consumer._fetch_max_wait_ms = FETCH_WAIT_MS  # before it starts, which is when it is looked at
+        return consumer
+
+
 class BatchConsumer(Consumer):
     """One message per chunk: its value is the list of records, its offset that of the last of them."""
 
@@ -65,6 +75,9 @@ class BatchConsumer(Consumer):
         self._unsettled: dict[TP, int | None] = {}  # not to be read yet; see `Listener.settle`
         self._hand_over = self.callback
         self.callback = self._deliver
+
+    def _new_consumer_thread(self) -> FetchThread:
+        return FetchThread(self, loop=self.loop, beacon=self.beacon)
 
     async def _deliver(self, message: Message) -> None:
         # The strong reference matters: Faust itself tracks messages in a WeakSet.

@@ -19,13 +19,13 @@ from faust.types import TP
 
 from streams import header_names
 from streams.app import App
-from streams.consumer import BatchConsumer, PassThrough, bound
+from streams.consumer import FETCH_WAIT_MS, BatchConsumer, PassThrough, bound
 from tests.odd_headers import OddName, builder
 
 HOOKED = (
     "_wait_next_records", "_new_offset", "_filter_tps_with_pending_acks", "_commit_offsets", "_add_gap", "ack",
     "getmany", "perform_seek", "on_partitions_revoked", "on_partitions_assigned", "wait_empty", "_commit",
-    "seek_wait",
+    "seek_wait", "_new_consumer_thread",
 )  # fmt: skip
 CALLED = ("_wait_next_records", "perform_seek", "_commit", "seek_wait")
 ATTRIBUTES = (
@@ -76,7 +76,7 @@ def test_version_and_cython_are_those_that_were_measured() -> None:
 
 @pytest.mark.parametrize("name", HOOKED)
 def test_hooked_methods_exist(name: str) -> None:
-    assert hasattr(BaseConsumer, name)
+    assert hasattr(BaseConsumer, name) or name in vars(KafkaConsumer)
     assert name in vars(BatchConsumer) or name in CALLED
     theirs = inspect.signature(getattr(KafkaConsumer, name)).parameters
     ours = inspect.signature(getattr(BatchConsumer, name)).parameters
@@ -291,3 +291,11 @@ def test_a_header_name_that_is_no_text_stops_aiokafka_but_not_us(
         *((11, "b"), (12, "c"), (13, "d"), (14, ""), (15, "e"), (16, ""), (17, "f"))
     ]
     assert found.next_fetch_offset == 18
+
+
+async def test_fetches_do_not_wait_long_for_partitions_that_have_nothing(consumer: BatchConsumer) -> None:
+    made = consumer._thread._create_consumer(loop=consumer.loop)
+    try:
+        assert made._fetch_max_wait_ms == FETCH_WAIT_MS
+    finally:
+        await made.stop()
