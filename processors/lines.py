@@ -144,7 +144,7 @@ class Lines:
         fold.note(at, resource, newest_ms, records)
 
 
-@lru_cache(maxsize=1 << 15)  # of at most some 5 kB each
+@lru_cache(maxsize=1 << 13)  # of at most some 5 kB each; a minute's are done with when the next begins
 def _place(resource: Resource, shown: str, band: str, minute: int) -> Place:
     about = (resource.cluster, resource.namespace, resource.workload)
     identity = digest(Signal.LOG, *about, band, shown)
