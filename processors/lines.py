@@ -72,7 +72,8 @@ class Lines:
                 old += 1
                 continue
             if resource is not speaker:
-                self._close(fold, at, speaker, groups, newest_ms)
+                if speaker is not None:
+                    self._close(fold, at, speaker, groups, newest_ms)
                 speaker, groups, newest_ms = resource, {}, 0
             outline = outlines(form) if form and len(body) <= limit else None
             if outline is None:
@@ -96,7 +97,8 @@ class Lines:
                 group.clamped.append(True)
             if time_ms > newest_ms:
                 newest_ms = time_ms
-        self._close(fold, at, speaker, groups, newest_ms)
+        if speaker is not None:
+            self._close(fold, at, speaker, groups, newest_ms)
         return old
 
     def _read(self, body: str) -> tuple[str, str, Sequence[str]]:
@@ -116,13 +118,11 @@ class Lines:
         self,
         fold: Fold,
         at: Coordinates,
-        speaker: Resource | None,
+        speaker: Resource,
         groups: dict[tuple[str, int, int], Group],
         newest_ms: int,
     ) -> None:
         """Hand on what one speaker said in a row."""
-        if speaker is None or not groups:
-            return
         resource = self._redact.resource(speaker)
         key, offset = slice_at(at.topic_id, at.partition, at.offset)
         mixed = _mixed(at)

@@ -119,7 +119,11 @@ def _sniffed(value: bytes, source: Input, origin: Origin) -> Iterable[Outcome]:
             if error.reason not in ("not JSON", "not UTF-8") or _OBJECT.match(value):
                 raise
             documents = [value]
-        if not documents or any(isinstance(each, dict | InvalidRecord) for each in documents):
+        if (
+            not documents
+            or isinstance(documents[0], dict)
+            or any(isinstance(d, dict | InvalidRecord) for d in documents)
+        ):
             return _objects(documents, None, source, origin)
     if source.signal is not Signal.LOG:
         plain_text(value)

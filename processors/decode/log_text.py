@@ -95,7 +95,10 @@ def log_record(
             heading = _heading(form)
             if heading is not None and not (heading.timed and time_ms is None):
                 start, end, level, _ = heading
-                return LogRecord(time_ms, resource, severity or level, text[start:end], trace_id, form[start:end])
+                # What LogRecord(...) does, for less: once for every line.
+                return tuple.__new__(
+                    LogRecord, (time_ms, resource, severity or level, text[start:end], trace_id, form[start:end])
+                )
         said = interpret(text, origin.received_ms if time_ms is None else None)
     else:
         said = interpret_fields(text, origin.received_ms if time_ms is None else None)
