@@ -31,7 +31,7 @@ find_uv() {
 }
 
 # What decides .venv: the lock file, and the kernel that is compiled into it.
-wanted() { cat uv.lock pyproject.toml processors/kernel/pyproject.toml processors/kernel/*.c | sha256sum; }
+wanted() { cat uv.lock pyproject.toml processors/kernel/pyproject.toml processors/kernel/*.[ch] | sha256sum; }
 current() { [ -x .venv/bin/python ] && [ "$(cat "$stamp" 2>/dev/null)" = "$(wanted)" ]; }
 
 # The kernel needs the headers of the Python that uv will use: Debian has them apart, those that uv brings have theirs.
