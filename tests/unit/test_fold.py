@@ -1,9 +1,11 @@
 """The law of slices: whatever is delivered again, in whatever pieces, the count is right."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processors.fold import Slice, advance, prune
+from processors.fold import Fold, Slice, advance, prune
+from schemas.documents import Target
 
 OFFSETS = st.lists(st.integers(0, 40), unique=True, min_size=1).map(sorted)
 
@@ -41,3 +43,39 @@ def test_pruning_early_loses_nothing_that_would_be_kept(times: list[int], cut: i
     first = dict(list(exemplars.items())[:cut])
     rest = dict(list(exemplars.items())[cut:])
     assert prune({**prune(first), **rest}) == prune(exemplars)
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity", "patterns", "documents", "urgent"),
+    [
+        ("occurrences", 9, (), (), True),  # its pattern is new
+        ("occurrences", 9, ("p",), (), False),
+        ("occurrences", 17, ("p",), (), True),  # an error, for the first time in this minute
+        ("occurrences", 17, ("p",), ("d",), False),
+        ("events", 0, (), (), True),
+        ("tallies", 0, (), (), False),
+        ("series", 0, (), (), False),
+    ],
+)
+def test_what_must_not_wait(
+    kind: str, severity: int, patterns: tuple[str, ...], documents: tuple[str, ...], urgent: bool
+) -> None:
+    fold, target, pattern = Fold(), Target(kind, "day", "d"), Target("patterns", "day", "p")
+    about = {"pattern_id": "p", "severity_number": severity} if kind == "occurrences" else {}
+    fold.patterns[pattern] = {"template": "t"}
+
+    def say(offset: int) -> Fold | None:
+        fold.change(target, lambda: about, counted=True).count_all("id/0/0", offset, (0,))
+        return fold.urgent([pattern._replace(id=p) for p in patterns], [target._replace(id=d) for d in documents])
+
+    found = say(1)
+    assert (found is not None) is urgent
+    if found:
+        shown = found.changes[target]
+        assert (shown.spots, fold.changes[target].ahead) == ({"id/0/0": {1: [0]}}, True)
+        assert found.patterns == ({pattern: {"template": "t"}} if kind == "occurrences" and not patterns else {})
+    again = say(2)
+    assert (again is not None) is (kind == "events")  # each of its changes is news
+    assert not fold.changes[target].ahead or kind == "events"
+    if found:
+        assert found.changes[target].spots == {"id/0/0": {1: [0]}}  # a copy
