@@ -50,8 +50,9 @@ class Stores:
     def __init__(self, error: BaseException | None = None) -> None:
         self.error, self.acknowledged = error, list[str]()
         self.flusher = Flusher(
-            write=self.write, deliver=lambda *_: None, forget=lambda: None, outcome=self, clock=lambda: 0.0,
-            interval_s=0.0, max_records=10,
+            write=self.write, urgent=lambda _: None, show=lambda *_: (), deliver=lambda *_: None,
+            forget=lambda: None, outcome=self, clock=lambda: 0.0,
+            interval_s=0.0, update_s=0.0, max_records=10, max_documents=10,
         )  # fmt: skip
 
     def write(self, *_: object) -> list[Any]:
@@ -217,7 +218,7 @@ async def test_a_stop_waits_for_what_was_taken_and_hurries_it(consumer: Any) -> 
 @pytest.fixture
 def handed(consumer: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     seen: dict[str, Any] = {}
-    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda **options: seen.update(options))
+    monkeypatch.setattr(aiokafka, "AIOKafkaConsumer", lambda **options: seen.update(options) or SimpleNamespace())
     consumer._thread._create_worker_consumer(consumer.transport)
     return seen
 

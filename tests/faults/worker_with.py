@@ -95,7 +95,7 @@ def commit_before_index() -> None:
 
 def acknowledge_on_exception() -> None:
     """No patience, and an error of the store is logged and forgotten, as an agent of Faust would."""
-    write = Sink.write
+    write, show = Sink.write, Sink.show
 
     def impatient(self: Writer, reason: str, bound_s: float, stop: Any) -> None:
         raise RuntimeError(reason)
@@ -106,7 +106,14 @@ def acknowledge_on_exception() -> None:
         except RuntimeError:
             return []
 
+    def forgiving_ahead(self: Sink, urgent: Fold, stop: Any) -> Any:
+        try:
+            return show(self, urgent, stop)
+        except RuntimeError:
+            return []
+
     Writer._wait, Sink.write = impatient, forgiving  # type: ignore[method-assign]
+    Sink.show = forgiving_ahead  # type: ignore[method-assign]
 
 
 def status_200_is_success() -> None:
