@@ -75,6 +75,8 @@ class Lines:
                 if speaker is not None:
                     self._close(fold, at, speaker, groups, newest_ms)
                 speaker, groups, newest_ms = resource, {}, 0
+            if not form and len(body) <= MOST_CHARS and body.isascii():
+                form = canonical(body)
             outline = outlines(form) if form and len(body) <= limit else None
             if outline is None:
                 text, shown, found = self._read(body)
@@ -103,8 +105,6 @@ class Lines:
 
     def _read(self, body: str) -> tuple[str, str, Sequence[str]]:
         """The text as it may be shown, its template and its identifiers; the long way."""
-        if len(body) <= min(MOST_CHARS, self._limit) and body.isascii() and (outline := self._outline(canonical(body))):
-            return body, outline.template, [body[start:end] for start, end in outline.identifiers]
         text = _cut(self._redact(body[: self._limit + CUT_MARGIN]), self._limit)
         return text, template(text), IDENTIFIER.findall(text)
 
