@@ -8,10 +8,10 @@ import httpx
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from schemas.answer_settings import Api
 from schemas.chat import ErrorBody, Grounding
 from schemas.context import EvidenceDetail
 from schemas.errors import FreshetError
-from schemas.settings import Api
 
 CONNECT_TIMEOUT_S: Final = 3.0
 SILENCE_TIMEOUT_S: Final = 60.0  # a comment comes every 10 s while an answer is made

@@ -37,6 +37,9 @@ def grounding(done: Done, sources: Iterable[Source]) -> Grounding:
         reason=done.reason,
         citations=tuple(_citation(source) for source in sources),
         freshness=done.context.freshness,
+        verification=done.verification,
+        cached=done.cached,
+        prefix_hash=done.prefix_hash,
     )
 
 

@@ -17,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.errors import CLIENT_GONE, ApiError, ClientGone, response_of
 from api.telemetry import ApiMetrics
-from schemas.settings import Api
+from schemas.answer_settings import Api
 
 MAX_HEADER_BYTES: Final = 16_384
 MAX_JSON_DEPTH: Final = 32

@@ -1,11 +1,11 @@
 """What the API needs from the assistant. `cag.assistant.Assistant` has this shape; tests bring their own."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from datetime import datetime
 from typing import Protocol
 
-from schemas.answer import AnswerPart
-from schemas.context import Context, EvidenceDetail, Freshness, Scope, Turn
+from schemas.answer import AnswerPart, Query
+from schemas.context import Context, EvidenceDetail, Freshness, Scope
 
 
 class Answering(Protocol):
@@ -15,13 +15,11 @@ class Answering(Protocol):
 
     async def close(self) -> None: ...
 
-    async def context(
-        self, turns: Sequence[Turn], *, scope: Scope, now: datetime, limit: int | None = None
-    ) -> Context: ...
+    async def context(self, query: Query) -> Context: ...
 
-    def answer(self, turns: Sequence[Turn], *, scope: Scope, now: datetime) -> AsyncIterator[AnswerPart]: ...
+    def answer(self, query: Query) -> AsyncIterator[AnswerPart]: ...
 
-    async def evidence(self, identity: str, /, *, scope: Scope) -> EvidenceDetail | None: ...
+    async def evidence(self, identity: str, /, *, scope: Scope, around: int = 0) -> EvidenceDetail | None: ...
 
     async def sources(self, *, scope: Scope, now: datetime) -> Freshness: ...
 

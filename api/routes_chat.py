@@ -14,11 +14,14 @@ from api.disconnect import unless_gone
 from api.errors import ApiError, request_id_of
 from api.stream import KEEPALIVE, Envelope, Stopwatch, Wish
 from api.wiring import Wired, Wiring
-from schemas.answer import Done
+from schemas.answer import Done, Query
 from schemas.chat import ChatRequest, Completion, Model, ModelList
+from schemas.context import Scope
 
 KEEPALIVE_S: Final = 10  # Open WebUI and proxies give up on a silent connection after a minute or less
 SHUTDOWN_GRACE_S: Final = 15  # answers under way may end before the process does
+
+ALL: Final = Scope()
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -54,8 +57,14 @@ async def chat_completions(body: ChatRequest, request: Request, wiring: Wired) -
     task = webui.task_answer(body, request.headers)
     if task is not None:
         return JSONResponse(stream.task_completion(envelope, task).model_dump(mode="json", exclude={"freshet"}))
-    asked = wiring.assistant.answer(body.turns(), scope=body.freshet.scope, now=body.freshet.now or now)
-    parts = Stopwatch(metrics=wiring.metrics, clock=wiring.clock).watch(asked)
+    query = Query(
+        turns=body.turns(),
+        scope=body.freshet.scope.within(ALL),
+        now=body.freshet.now or now,
+        zone=body.freshet.zone,
+        max_tokens=body.max_completion_tokens or body.max_tokens,
+    )
+    parts = Stopwatch(metrics=wiring.metrics, clock=wiring.clock).watch(wiring.assistant.answer(query))
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
         wish = Wish(usage=usage, events=webui.is_webui(request.headers))

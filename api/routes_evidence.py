@@ -1,14 +1,18 @@
 """Our own routes: what an answer would rest on, what a citation stands for, and how fresh everything is."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Request
 
 from api.disconnect import unless_gone
 from api.errors import ApiError
 from api.wiring import Scoped, Wired
+from schemas import answer
 from schemas.chat import ContextRequest, Moment
-from schemas.context import Context, EvidenceDetail, Freshness
+from schemas.context import Context, EvidenceDetail, Freshness, Scope
+
+ALL: Final = Scope()
+MOST_AROUND: Final = 100
 
 router = APIRouter(prefix="/v1", tags=["Evidence"])
 
@@ -17,14 +21,19 @@ router = APIRouter(prefix="/v1", tags=["Evidence"])
 async def context(body: ContextRequest, request: Request, wiring: Wired) -> Context:
     """The plan and the ranked evidence for a question, without a model call: for other agents and for evaluation."""
     now = body.now or wiring.now()
-    work = wiring.assistant.context(body.turns(), scope=body.scope, now=now, limit=body.limit)
-    return await unless_gone(request, work)
+    query = answer.Query(turns=body.turns(), scope=body.scope.within(ALL), now=now, zone=body.zone, limit=body.limit)
+    return await unless_gone(request, wiring.assistant.context(query))
 
 
 @router.get("/evidence/{id:path}")
-async def evidence(id: Annotated[str, Path(max_length=512)], wiring: Wired, scope: Scoped) -> EvidenceDetail:
+async def evidence(
+    id: Annotated[str, Path(max_length=512)],
+    wiring: Wired,
+    scope: Scoped,
+    context: Annotated[int, Query(ge=0, le=MOST_AROUND, description="lines of the same entity before and after")] = 0,
+) -> EvidenceDetail:
     """The documents behind a citation, and its source records read back from Kafka, or why they cannot be."""
-    detail = await wiring.assistant.evidence(id, scope=scope)
+    detail = await wiring.assistant.evidence(id, scope=scope, around=context)
     if detail is None:
         raise ApiError(404, "There is no such evidence (any more), or not for you.", code="evidence_not_found")
     return detail

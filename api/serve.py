@@ -11,8 +11,9 @@ import uvicorn
 from api.app import create_app
 from api.routes_chat import SHUTDOWN_GRACE_S
 from cag.assistant import Assistant
+from schemas.answer_settings import Api
 from schemas.errors import StartupError
-from schemas.settings import Api, Settings
+from schemas.settings import Settings
 
 BACKLOG: Final = 2048
 

@@ -10,8 +10,8 @@ from fastapi import Depends, Query, Request
 
 from api.port import Answering
 from api.telemetry import ApiMetrics
+from schemas.answer_settings import Api
 from schemas.context import Scope
-from schemas.settings import Api
 
 
 def wall_clock() -> datetime:

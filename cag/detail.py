@@ -17,6 +17,7 @@ from cag.evidence import (
     told,
 )
 from cag.reads import IndexReader
+from cag.scope import in_scope, visible_in
 from cag.source_records import SourceRecords
 from schemas.context import Evidence, EvidenceDetail, Plan, Scope, Span
 from schemas.documents import MINUTE_MS, Names
@@ -31,7 +32,7 @@ class EvidenceReader:
     def __init__(self, reader: IndexReader, names: Names, records: SourceRecords) -> None:
         self._reader, self._names, self._records = reader, names, records
 
-    async def read(self, identity: str, scope: Scope) -> EvidenceDetail | None:
+    async def read(self, identity: str, scope: Scope, *, around: int = 0) -> EvidenceDetail | None:
         """None when there is no such evidence in this scope. Raises SinkUnavailable."""
         try:
             kind, parts = EvidenceId.parse(identity)
@@ -58,7 +59,7 @@ class EvidenceReader:
     async def _log(self, pattern: str, span: Span, scope: Scope) -> tuple[Evidence, list[dict[str, object]]] | None:
         plan = Plan(question="", span=span)
         occurrences = self._names.alias("occurrences")
-        filters = [queries.minutes_in(span), {"term": {"pattern_id": pattern}}, *queries.in_scope(scope)]
+        filters = [queries.minutes_in(span), {"term": {"pattern_id": pattern}}, *in_scope(scope)]
         listing = {"size": DOCUMENTS, "sort": [{"minute_ms": "asc"}], "query": {"bool": {"filter": filters}}}
         details, newest, oldest, listed = await self._reader.together(
             [
@@ -74,7 +75,7 @@ class EvidenceReader:
     async def _metric(self, series: str, span: Span, scope: Scope) -> tuple[Evidence, list[dict[str, object]]] | None:
         start, end = queries.millis(span)
         hours = {"range": {"hour_ms": {"gte": start - 2 * 3_600_000, "lte": end}}}
-        filters = [hours, {"term": {"series_id": series}}, *queries.in_scope(scope)]
+        filters = [hours, {"term": {"series_id": series}}, *in_scope(scope)]
         body = {"size": DOCUMENTS, "sort": [{"hour_ms": "asc"}], "query": {"bool": {"filter": filters}}}
         found = await self._reader.search(self._names.alias("series"), body)
         candidate = metric_candidate([hit["_source"] for hit in _hits(found)], span) if _hits(found) else None
@@ -83,7 +84,7 @@ class EvidenceReader:
     async def _dated(
         self, kind: str, day: str, identity: str, scope: Scope
     ) -> tuple[Evidence, list[dict[str, object]]] | None:
-        filters = [{"ids": {"values": [identity]}}, *queries.in_scope(scope)]
+        filters = [{"ids": {"values": [identity]}}, *in_scope(scope)]
         body = {"size": 5, "query": {"bool": {"filter": filters}}}
         found = await self._reader.search(self._names.alias(f"{kind}s"), body)
         hits = [hit for hit in _hits(found) if hit["_index"].endswith(day)]
@@ -106,7 +107,7 @@ def _first(
     documents = [
         {"index": hit["_index"], "id": hit["_id"], **{k: v for k, v in hit["_source"].items() if k != "slices"}}
         for hit in hits
-        if queries.visible_in(scope, hit["_source"]["cluster"], hit["_source"]["namespace"])
+        if visible_in(scope, hit["_source"]["cluster"], hit["_source"]["namespace"])
     ]
     if not candidates or len(documents) < len(hits):
         return None

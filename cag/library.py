@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cag.meanings import Meanings, best
+from cag.scope import may_see_any
 from schemas.context import Evidence, Plan, Scope
 from schemas.runbooks import Corpus, Runbook, Section, section_id
 
@@ -223,7 +224,7 @@ def _read(runbook: Runbook, postings: Postings) -> list[Entry]:
 
 def visible(runbook: Runbook, scope: Scope) -> bool:
     """Runbooks are for all, unless their front matter restricts them to namespaces."""
-    return not runbook.namespaces or not scope.namespaces or bool(set(runbook.namespaces) & set(scope.namespaces))
+    return not runbook.namespaces or may_see_any(scope, runbook.namespaces)
 
 
 def _evidence(entry: Entry, score: float) -> Evidence:

@@ -18,9 +18,9 @@ from pydantic import BaseModel, ValidationError
 
 from processors.logs import without_credentials
 from schemas.answer import FinishReason, Usage
+from schemas.answer_settings import Model
 from schemas.context import Turn
 from schemas.errors import FreshetError
-from schemas.settings import Model
 
 MAX_LINE_BYTES: Final = 1_048_576  # one chunk of the stream; vLLM's are below 1 KiB
 MAX_STREAM_BYTES: Final = 16 * 1_048_576

@@ -5,11 +5,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from cag.moments import span_of
-from schemas.context import Plan, Span, Turn
+from schemas.context import Intent, Plan, Span, Turn
 from schemas.records import IDENTIFIER
 
 IDENTIFIERS: Final = 8
@@ -24,7 +24,6 @@ def _words(alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{alternatives})\b", re.IGNORECASE)
 
 
-Intent = Literal["diagnose", "fix", "show", "change", "health"]
 _INTENTS: Final[tuple[tuple[Intent, re.Pattern[str]], ...]] = (
     ("fix", _words(r"how (?:do|can|should) (?:i|we)|fix|resolve|mitigat\w*|runbook|what (?:do|should) i do")),
     ("change", _words(r"what (?:has )?changed|deploy(?:ed|ment)?s?|roll(?:ed )?out|rollouts?|new version")),
@@ -42,6 +41,7 @@ class Catalog:
     workloads: frozenset[str] = frozenset()
     nodes: frozenset[str] = frozenset()
     alerts: frozenset[str] = frozenset()
+    metrics: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -75,6 +75,7 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
         alerts=tuple(found.alerts),
         identifiers=identifiers,
         intent=next((intent for intent, words in _INTENTS if words.search(question[:READ_CHARS])), "diagnose"),
+        zone=zone.key,
         search_text=" ".join(dict.fromkeys(filter(None, (*read[:1], about))))[:SEARCHED_CHARS],
     )
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import Any, Final
 
+from cag.scope import in_scope
 from schemas.context import Plan, Scope, Span
 from schemas.documents import MOST_DAYS
 
@@ -17,21 +18,6 @@ SERIES_MS: Final = 2 * 3_600_000  # of a series before the range: what is usual
 
 def millis(span: Span) -> tuple[int, int]:
     return int(span.start.timestamp() * 1000), int(span.end.timestamp() * 1000)
-
-
-def in_scope(scope: Scope) -> list[Json]:
-    filters: list[Json] = []
-    if scope.clusters:
-        filters.append({"terms": {"cluster": list(scope.clusters)}})
-    if scope.namespaces:
-        filters.append({"terms": {"namespace": list(scope.namespaces)}})
-    return filters
-
-
-def visible_in(scope: Scope, cluster: str, namespace: str) -> bool:
-    """`in_scope` once more, on what came back: a query that forgot its filter must not leak."""
-    in_cluster = not scope.clusters or cluster in scope.clusters
-    return in_cluster and (not scope.namespaces or namespace in scope.namespaces)
 
 
 def named(plan: Plan) -> list[Json]:

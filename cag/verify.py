@@ -6,9 +6,11 @@ that the text around it cannot close up to a new link.
 """
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from cag.inert import UNSEEN
+from schemas.context import Evidence, Plan, Verification
 
 REMOVED: Final = "(link removed)"
 _ADDRESSES: Final = ("http://", "https://", "ftp://", "www.")  # what renderers turn into links by themselves
@@ -28,8 +30,8 @@ _PLACEHOLDER: Final = re.compile(
 class Verifier:
     """Feed it deltas; it gives back text in which every [n] exists and no link leads out."""
 
-    def __init__(self, evidence: int) -> None:
-        self._evidence = evidence
+    def __init__(self, evidence: Sequence[Evidence], *, plan: Plan) -> None:
+        self._evidence = len(evidence)
         self._held = ""
         self._before = " "  # the last character of the model's text in front of what is held
         self._in_address = False
@@ -41,6 +43,10 @@ class Verifier:
 
     def finish(self) -> str:
         return self._scan(last=True)
+
+    @property
+    def report(self) -> Verification:
+        return Verification(links_removed=self.removed)
 
     def _scan(self, *, last: bool) -> str:
         text, at, out = self._held, 0, []

@@ -6,6 +6,7 @@ never reach the model. Sampling parameters are checked, so that nonsense is refu
 
 from datetime import datetime
 from typing import Annotated, Final, Literal, Self
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -18,13 +19,14 @@ from pydantic import (
     model_validator,
 )
 
-from schemas.answer import FinishReason, Mode
-from schemas.context import Freshness, Kind, Scope, Turn
+from schemas.answer import Cached, FinishReason, Mode
+from schemas.context import Freshness, Kind, Scope, Turn, Verification
 
 MAX_MESSAGES: Final = 200
 MAX_QUESTION_CHARS: Final = 20_000
 MAX_EVIDENCE: Final = 50
 MAX_STOPS: Final = 4
+MAX_NAMES: Final = 1_000
 MAX_TOKENS: Final = 1_000_000  # above this a number is a mistake, not a wish
 YEARS: Final = range(2000, 2100)
 
@@ -108,13 +110,38 @@ class ResponseFormat(_Request):
     type: Literal["text"]
 
 
+class Narrowing(BaseModel):
+    """Less than one may see: only these clusters, only these namespaces. Empty: all that one may see."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    clusters: Annotated[tuple[str, ...], Field(max_length=MAX_NAMES)] = ()
+    namespaces: Annotated[tuple[str, ...], Field(max_length=MAX_NAMES)] = ()
+
+    def within(self, scope: Scope) -> Scope:
+        """What the asker may see, narrowed. Never wider, whatever the request says: the grants stay."""
+        return scope.model_copy(update={"clusters": self.clusters, "namespaces": self.namespaces})
+
+
+def _zone(value: str) -> str:
+    try:
+        ZoneInfo(value or "UTC")
+    except (ValueError, OSError):
+        raise ValueError("this is no IANA time zone, such as Europe/Berlin") from None
+    return value
+
+
+Zone = Annotated[str, Field(max_length=64), AfterValidator(_zone)]
+
+
 class Extension(BaseModel):
-    """Ours: ask as of another moment, or look at less than one may see."""
+    """Ours: ask as of another moment, in another time zone, or look at less than one may see."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     now: Moment | None = None
-    scope: Scope = Scope()
+    zone: Zone = ""
+    scope: Narrowing = Narrowing()
 
 
 class ChatRequest(_Request):
@@ -149,7 +176,8 @@ class ContextRequest(BaseModel):
     question: Annotated[str, Field(min_length=1, max_length=MAX_QUESTION_CHARS, strict=True)] | None = None
     messages: Messages | None = None
     now: Moment | None = None
-    scope: Scope = Scope()
+    zone: Zone = ""
+    scope: Narrowing = Narrowing()
     limit: Annotated[int, Field(ge=1, le=MAX_EVIDENCE, strict=True)] | None = None
 
     @field_validator("question")
@@ -196,6 +224,9 @@ class Grounding(_Response):
     reason: str = Field("", description="why there is no model text")
     citations: tuple[Citation, ...]
     freshness: Freshness
+    verification: Verification | None = Field(None, description="of a model's text against what it cites")
+    cached: Cached = Field("", description="made before: for the same question, or for one that means the same")
+    prefix_hash: str = Field("", description="of the stable part of the prompt")
 
 
 class UsageBody(_Response):

@@ -5,17 +5,31 @@ from typing import Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
 Kind = Literal["log", "event", "metric", "alert", "runbook"]
+Intent = Literal["diagnose", "why", "fix", "show", "change", "health", "compare"]
 
 
 class _Value(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Scope(_Value):
-    """What the asker may see. Empty tuples mean all; the filter is an argument of every read."""
+class Grant(_Value):
+    """Some clusters and namespaces that may be seen. A name may end with `*`; empty tuples mean all."""
 
     clusters: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
+    cluster_objects: bool = Field(True, description="nodes and other things of these clusters without a namespace")
+
+
+class Scope(_Value):
+    """What one question may see: a required argument of every read, and part of every cache key.
+
+    Clusters and namespaces are what the asker narrows the question to (empty: no narrower); grants are what the asker
+    may see at all, one of which must hold. Without any grant nothing is visible.
+    """
+
+    clusters: tuple[str, ...] = ()
+    namespaces: tuple[str, ...] = ()
+    grants: tuple[Grant, ...] = (Grant(),)
 
 
 class Turn(_Value):
@@ -41,8 +55,17 @@ class Plan(_Value):
     pods: tuple[str, ...] = ()
     nodes: tuple[str, ...] = ()
     alerts: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
     identifiers: tuple[str, ...] = Field((), description="trace ids, error codes, hashes, taken as they are")
-    intent: Literal["diagnose", "fix", "show", "change", "health"] = "diagnose"
+    intent: Intent = "diagnose"
+    about: Literal["live", "runbook"] = Field(
+        "live", description="runbook: what to do in general, which runbooks alone answer, whatever runs now"
+    )
+    compared: Span | None = Field(None, description="the other period, of a question that compares two")
+    anchor: Literal["", "change"] = Field(
+        "", description="change: the range is around the latest rollout or scaling of what was asked about"
+    )
+    zone: str = Field("UTC", description="IANA zone of the asker, in which answers state times, UTC beside it")
     search_text: str = Field("", description="what is searched for, times and entities included")
 
 
@@ -99,6 +122,15 @@ class Freshness(_Value):
     statement: str = ""
 
 
+class Verification(_Value):
+    """What came of checking a model's text against what it cites."""
+
+    sentences: int = Field(0, description="that state a fact")
+    unsupported: int = Field(0, description="without a citation, or with what the cited evidence does not say")
+    links_removed: int = 0
+    notes: tuple[str, ...] = Field((), description="what was not found in the evidence, the first few")
+
+
 class Context(_Value):
     plan: Plan
     evidence: tuple[Evidence, ...]
@@ -123,3 +155,6 @@ class EvidenceDetail(_Value):
     evidence: Evidence
     documents: tuple[dict[str, object], ...]
     records: tuple[SourceRecord, ...]
+    around: tuple[SourceRecord, ...] = Field(
+        (), description="redacted lines of the same entity before and after the cited one, the cited one included"
+    )

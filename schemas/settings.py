@@ -7,15 +7,11 @@
 import math
 import os
 import re
-import ssl
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     HttpUrl,
     SecretStr,
@@ -25,29 +21,14 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from schemas import topics
+from schemas.answer_settings import Access, AnswerCache, Api, Audit, Model, Quotas, Ranking, Verify
 from schemas.errors import StartupError
 from schemas.records import Format, Signal
+from schemas.section import CaFile, Positive, Seconds, Section
 
 LOCAL_ENV_FILE = Path(".local/freshet.env")  # written by `make up`
-Positive = Annotated[int, Field(gt=0)]
-Seconds = Annotated[float, Field(gt=0)]
 MOST_STEPS: Final = 50_000  # that an added rule may take at one character of a text
 MOST_REGEX_CHARS: Final = 1_000
-
-
-def _authorities(file: Path | None) -> Path | None:
-    """Read here, so that a file that no client could use is one line at the start, whichever client it is for."""
-    try:
-        if file:
-            ssl.create_default_context(cafile=str(file))
-    except ssl.SSLError:
-        raise ValueError("there is no PEM certificate in this file") from None
-    except OSError as error:
-        raise ValueError(f"this file cannot be read: {error.strerror}") from None
-    return file
-
-
-CaFile = Annotated[Path | None, BeforeValidator(lambda given: given or None), AfterValidator(_authorities)]
 
 
 def linear(regex: str) -> str:
@@ -71,18 +52,14 @@ def linear(regex: str) -> str:
     return regex
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class InputSettings(_Section):
+class InputSettings(Section):
     topic: str
     signal: Signal
     format: Format = Format.AUTO
     cluster: str = Field("", description="used where the shipper does not say which cluster it runs in")
 
 
-class Kafka(_Section):
+class Kafka(Section):
     bootstrap_servers: str = Field("127.0.0.1:9092", description="host:port, comma separated")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
     sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
@@ -124,7 +101,7 @@ class Kafka(_Section):
         )
 
 
-class OpenSearch(_Section):
+class OpenSearch(Section):
     url: HttpUrl = HttpUrl("http://127.0.0.1:9200")
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -143,7 +120,7 @@ class OpenSearch(_Section):
         return f"{self.url.scheme}://{self.url.host}:{self.url.port}"
 
 
-class Redis(_Section):
+class Redis(Section):
     url: str = Field("redis://127.0.0.1:6379/0", description="redis:// or rediss:// (TLS)")
     username: str = ""
     password: SecretStr = SecretStr("")
@@ -152,31 +129,14 @@ class Redis(_Section):
     timeout_s: Seconds = 2.0
 
 
-class Registry(_Section):
+class Registry(Section):
     url: HttpUrl | None = Field(None, description="Confluent-compatible API; runbooks go as plain Markdown without one")
     username: str = ""
     password: SecretStr = SecretStr("")
     ca_file: CaFile = None
 
 
-class Model(_Section):
-    base_url: HttpUrl | None = Field(
-        None,
-        description="whole OpenAI prefix: http://HOST/openai/v1 (KServe huggingface runtime), http://HOST/v1 (vLLM); "
-        "unset: extractive answers",
-    )
-    name: str = "gpt-oss-20b"
-    api_key: SecretStr = SecretStr("")
-    ca_file: CaFile = None
-    reasoning_effort: Literal["low", "medium", "high"] = "low"
-    max_tokens: Positive = Field(1500, description="of the answer, reasoning included")
-    connect_timeout_s: Seconds = 3.0
-    first_token_timeout_s: Seconds = 20.0
-    idle_timeout_s: Seconds = Field(15.0, description="longest silence between two tokens")
-    deadline_s: Seconds = Field(60.0, description="whole answer")
-
-
-class Embedder(_Section):
+class Embedder(Section):
     kind: Literal["sentence-transformers", "http", "hashing"] = "sentence-transformers"
     model: str = Field("all-MiniLM-L6-v2", description="a local folder, or the model that ships with the package")
     base_url: HttpUrl | None = Field(None, description="/v1/embeddings endpoint for kind=http")
@@ -186,7 +146,7 @@ class Embedder(_Section):
     threads: Positive = Field(1, description="torch threads in a worker")
 
 
-class ExtraRule(_Section):
+class ExtraRule(Section):
     """A kind of secret that the product does not know, such as a house's own tokens."""
 
     name: str = Field(pattern=r"^[a-z][a-z-]{0,30}$", description="its placeholder is <redacted:NAME>")
@@ -195,7 +155,7 @@ class ExtraRule(_Section):
     )
 
 
-class Redaction(_Section):
+class Redaction(Section):
     ip_addresses: bool = Field(False, description="redact IP addresses too; off: they matter in an incident")
     names: bool = Field(
         False,
@@ -205,7 +165,7 @@ class Redaction(_Section):
     extra: tuple[ExtraRule, ...] = Field((), description='JSON: [{"name": "our-token", "regex": "ours_[a-z0-9]{32}"}]')
 
 
-class Retention(_Section):
+class Retention(Section):
     """Days of event time that are kept, per kind of index."""
 
     patterns: Positive = 14
@@ -216,7 +176,7 @@ class Retention(_Section):
     tallies: Positive = 30
 
 
-class Worker(_Section):
+class Worker(Section):
     id: str = Field("", description="stable and unique per worker (the pod name): restarts then cost no rebalance")
     flush_interval_s: Seconds = Field(0.5, description="how soon new patterns, errors, events and alerts are written")
     update_interval_s: Seconds = Field(
@@ -239,18 +199,6 @@ class Worker(_Section):
     )
 
 
-class Api(_Section):
-    host: str = "127.0.0.1"
-    port: int = 8080
-    api_keys: tuple[SecretStr, ...] = Field((), description="accepted bearer tokens; none: no authentication")
-    model_name: str = Field("freshet", description="the name under which /v1/models offers the assistant")
-    evidence_tokens: Positive = Field(6_000, description="budget for evidence and runbook sections in the prompt")
-    max_evidence: Positive = 12
-    default_window_s: Positive = Field(1800, description="looked at when a question names no time")
-    max_body_bytes: Positive = 1_048_576
-    time_zone: str = Field("UTC", description="IANA zone in which answers state times; UTC is shown beside it")
-
-
 class Settings(BaseSettings):
     """All sections; `Settings.load()` is called once per process, by its composition root."""
 
@@ -268,6 +216,12 @@ class Settings(BaseSettings):
     retention: Retention = Retention()
     worker: Worker = Worker()
     api: Api = Api()
+    access: Access = Access()
+    quotas: Quotas = Quotas()
+    audit: Audit = Audit()
+    ranking: Ranking = Ranking()
+    verify: Verify = Verify()
+    answer_cache: AnswerCache = AnswerCache()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @classmethod

@@ -1,11 +1,11 @@
 """An assistant without stores: one fixed answer from two pieces of evidence, and every kind of trouble on demand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from schemas.answer import AnswerPart, Delta, Done, Source, Status, Usage
+from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status, Usage
 from schemas.context import (
     Context,
     Evidence,
@@ -63,21 +63,22 @@ class FakeAssistant:
     async def close(self) -> None:
         self.closed = True
 
-    async def context(self, turns: Sequence[Turn], *, scope: Scope, now: datetime, limit: int | None = None) -> Context:
-        self.asked.append((tuple(turns), scope, now))
+    async def context(self, query: Query) -> Context:
+        now = query.now
+        self.asked.append((query.turns, query.scope, now))
         await self._trouble()
-        plan = Plan(question=turns[-1].content, span=Span(start=now - timedelta(minutes=30), end=now))
+        plan = Plan(question=query.turns[-1].content, span=Span(start=now - timedelta(minutes=30), end=now))
         newest = now - timedelta(seconds=4)
         source = SourceFreshness(topic="logs", namespace="shop", workload="checkout", newest=newest)
         fresh = Freshness(
             asked_at=now, newest=newest, sources=(source,), missing=("metrics: none",), statement="Fresh."
         )
-        return Context(plan=plan, evidence=EVIDENCE[:limit], freshness=fresh)
+        return Context(plan=plan, evidence=EVIDENCE[: query.limit], freshness=fresh)
 
-    async def answer(self, turns: Sequence[Turn], *, scope: Scope, now: datetime) -> AsyncIterator[AnswerPart]:
+    async def answer(self, query: Query) -> AsyncIterator[AnswerPart]:
         yield Status("Searching", False)
         trouble, self.trouble = self.trouble, None
-        context = await self.context(turns, scope=scope, now=now)
+        context = await self.context(query)
         self.trouble = trouble
         for number, evidence in enumerate(EVIDENCE, start=1):
             yield Source(number, evidence)
@@ -87,7 +88,7 @@ class FakeAssistant:
         yield Delta("is exhausted [1]. Raise it [2].")
         yield Done(mode="model", reason="", context=context, usage=Usage(11, 5), finish_reason="stop")
 
-    async def evidence(self, id: str, *, scope: Scope) -> EvidenceDetail | None:
+    async def evidence(self, id: str, *, scope: Scope, around: int = 0) -> EvidenceDetail | None:
         await self._trouble()
         found = next((e for e in EVIDENCE if e.id == id and scope.namespaces in ((), (e.namespace,))), None)
         return EvidenceDetail(evidence=found, documents=({"pattern_id": "abc"},), records=()) if found else None

@@ -30,6 +30,7 @@ from cag import queries
 from cag.plan import plan
 from cag.reads import IndexReader
 from cag.retrieval import Retrieval, Stopwatch
+from cag.scope import in_scope
 from deploy.installation import Installation
 from deploy.shop.delivery import paced, publish
 from processors.embed import PACKAGED_MODEL, _model_folder, make_embedder
@@ -153,7 +154,7 @@ def recall(index: OpenSearchIndex, asked: Plan, scope: Scope, vector: list[float
     """Of the best texts by an exact search over the same documents, how many score as high in the approximate one."""
     near = queries.by_meaning(asked, scope, vector)
     field_, space = {"field": "vector", "query_value": vector}, {"space_type": "innerproduct"}
-    every = {"bool": {"filter": [{"exists": {"field": "vector"}}, *queries.in_scope(scope), *queries.named(asked)]}}
+    every = {"bool": {"filter": [{"exists": {"field": "vector"}}, *in_scope(scope), *queries.named(asked)]}}
     exact = {"script": {"source": "knn_score", "lang": "knn", "params": {**field_, **space}}, "query": every}
     approximate, best = (_scores(index, {**near, **more}) for more in ({}, {"query": {"script_score": exact}}))
     return sum(score >= min(best) - 1e-4 for score in approximate) / len(best) if best else 1.0

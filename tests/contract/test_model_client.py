@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import pytest
 
 from cag.model import ModelUnavailable, OpenAIModel
+from schemas.answer_settings import Model
 from schemas.context import Turn
-from schemas.settings import Model
 from tests.loopback import running
 from tests.standin_model import StandIn
 

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from api.__main__ import app as cli
 from api.app import create_app
+from schemas.answer_settings import Api
 from schemas.errors import SinkUnavailable
-from schemas.settings import Api, Settings
+from schemas.settings import Settings
 from tests.fake_assistant import LOG, NOW, FakeAssistant
 from tests.loopback import running
 

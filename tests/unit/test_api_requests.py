@@ -11,8 +11,9 @@ from pydantic import SecretStr
 from structlog.testing import capture_logs
 
 from api.app import create_app
+from schemas.answer_settings import Api
 from schemas.errors import SinkMisconfigured, SinkUnavailable
-from schemas.settings import Api, Settings
+from schemas.settings import Settings
 from tests.fake_assistant import LOG, NOW, FakeAssistant
 
 ASK = {"model": "freshet", "messages": [{"role": "user", "content": "why?"}]}

@@ -12,7 +12,7 @@ from starlette.types import Message
 from api.app import create_app
 from api.stream import Envelope, Wish, chunks
 from api.webui import Events
-from schemas.answer import AnswerPart, Delta, Done, Source, Status, Usage
+from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status, Usage
 from schemas.context import Evidence, Scope, Turn
 from schemas.errors import SinkUnavailable
 from schemas.settings import Settings
@@ -223,7 +223,9 @@ def test_no_tag_hides_what_follows_it(text: str, expected: str, size: int) -> No
 @pytest.mark.parametrize(("events", "expected"), [(True, "a ‹think> b <"), (False, "a <think> b <")])
 async def test_text_that_looks_like_a_tag_arrives_whole(events: bool, expected: str) -> None:
     async def parts() -> AsyncGenerator[AnswerPart, None]:
-        context = await FakeAssistant().context((Turn(role="user", content="why?"),), scope=Scope(), now=NOW)
+        context = await FakeAssistant().context(
+            Query(turns=(Turn(role="user", content="why?"),), scope=Scope(), now=NOW)
+        )
         yield Delta("a <thi")
         yield Delta("nk> b <")
         yield Done(mode="model", reason="", context=context, usage=Usage(), finish_reason="stop")

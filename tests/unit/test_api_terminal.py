@@ -11,10 +11,10 @@ from rich.console import Console
 from api import show
 from api.ask import Answer, ApiClient, AskFailed, url_of
 from api.serve import listen
+from schemas.answer_settings import Api
 from schemas.chat import Citation, Grounding
 from schemas.context import EvidenceDetail, Freshness, SourceRecord
 from schemas.errors import StartupError
-from schemas.settings import Api
 from tests.fake_assistant import LOG, NOW
 
 ERROR = {"error": {"message": "A store is away.", "type": "server_error", "param": None, "code": "x"}}

@@ -17,8 +17,8 @@ from cag.evidence import (
     moment,
     told,
 )
-from cag.queries import visible_in
-from schemas.context import Scope, Span
+from cag.scope import in_scope, visible_in
+from schemas.context import Grant, Scope, Span
 
 END = datetime(2026, 11, 20, 20, 15, 30, tzinfo=UTC)
 SPAN = Span(start=END - timedelta(minutes=30), end=END)
@@ -283,3 +283,29 @@ def test_a_jump_is_severe_and_noise_is_not() -> None:
     assert short is not None
     assert jump.severity > 0.5 > 0.05 > noise.severity
     assert short.severity == 0.0  # too short to know what is usual
+
+
+TEAM = Grant(clusters=("prod",), namespaces=("shop", "team-*"), cluster_objects=False)
+
+
+@pytest.mark.parametrize(
+    ("grants", "cluster", "namespace", "seen"),
+    [
+        ((), "prod", "shop", False),
+        ((TEAM,), "prod", "shop", True),
+        ((TEAM,), "prod", "team-a", True),
+        ((TEAM,), "prod", "teams", False),
+        ((TEAM,), "prod", "", False),  # a node
+        ((TEAM,), "test", "shop", False),
+        ((TEAM, Grant(clusters=("test",))), "test", "anything", True),
+        ((TEAM, Grant(clusters=("test",))), "test", "", True),
+        ((TEAM, Grant(clusters=("test",))), "prod", "anything", False),  # a union, never a product
+    ],
+)
+def test_one_grant_must_hold(grants: tuple[Grant, ...], cluster: str, namespace: str, seen: bool) -> None:
+    assert visible_in(Scope(grants=grants), cluster, namespace) is seen
+
+
+def test_a_scope_without_grants_searches_nothing() -> None:
+    assert in_scope(Scope(grants=())) == [{"match_none": {}}]
+    assert in_scope(Scope()) == []

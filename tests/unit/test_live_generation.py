@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cag.assistant import Assistant
+from cag.gather import Gathering
 from cag.reads import LIVE_REMEMBERED_S, LiveGeneration
 from processors.embed import HashingEmbedder
 from schemas.documents import Names
@@ -56,13 +56,9 @@ async def test_vectors_of_another_model_are_never_asked(
         async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
             return await super().search("shop-meta", body)
 
-        async def close(self) -> None: ...
-
-    assistant = Assistant(
-        Settings(), reader=Meta(*claims), runbooks=None, model=None, embedder=HashingEmbedder(4)  # type: ignore[arg-type]
-    )  # fmt: skip
+    gather = Gathering(Settings(), Meta(*claims), HashingEmbedder(4), None, None)  # type: ignore[arg-type]
     trouble: list[str] = []
     embedding = asyncio.create_task(asyncio.sleep(0, [0.5]))
-    assert await assistant._nearest(embedding, await assistant._live.read(), trouble) == expected
+    assert await gather._nearest(embedding, await gather._live.read(), trouble) == expected
     assert said in "".join(trouble)
     assert bool(trouble) == bool(said)

@@ -9,8 +9,8 @@ import pytest
 
 from cag.model import ControlTokenFilter, ModelUnavailable, OpenAIModel, Token, strip_control_tokens
 from schemas.answer import Usage
+from schemas.answer_settings import Model
 from schemas.context import Turn
-from schemas.settings import Model
 
 PROMPT = (Turn(role="system", content="Be brief."), Turn(role="user", content="Why?"))
 

@@ -9,13 +9,20 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from cag.verify import Verifier
+from schemas.context import Evidence, Plan, Span
+from tests.fake_assistant import NOW
 
 GFM = MarkdownIt("commonmark", {"html": True})  # more than clients render: they sanitise HTML
 AUTOLINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # what GFM makes links of by itself, wherever it is
 
 
+def verifier_of(evidence: int) -> Verifier:
+    pieces = [Evidence(id=f"log-{n}", kind="log", text="") for n in range(evidence)]
+    return Verifier(pieces, plan=Plan(question="", span=Span(start=NOW, end=NOW)))
+
+
 def through(*pieces: str, evidence: int = 3) -> str:
-    verifier = Verifier(evidence)
+    verifier = verifier_of(evidence)
     return "".join([*(verifier.feed(piece) for piece in pieces), verifier.finish()])
 
 
@@ -141,7 +148,7 @@ def test_every_cut_of_the_stream_gives_the_same_text(text: str, cuts: list[int])
 
 
 def test_little_is_held_back_and_an_endless_address_costs_nothing() -> None:
-    verifier = Verifier(1)
+    verifier = verifier_of(1)
     assert verifier.feed("The cause is [1] ") == "The cause is [1] "
     for _ in range(1_000):
         verifier.feed("http://e.example/" + "x" * 1_000)

@@ -1,0 +1,160 @@
+"""Everything an answer may rest on: the plan of the question, ranked evidence, runbook sections, what could be seen."""
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Final
+from zoneinfo import ZoneInfo
+
+from cag import queries
+from cag.freshness import TextOnly, freshness
+from cag.lag import LagReader
+from cag.plan import Catalog, plan
+from cag.reads import IndexReader, Live, LiveGeneration
+from cag.retrieval import Retrieval, Stopwatch
+from cag.runbook_follower import RunbookFollower
+from cag.scope import visible_in
+from processors.embed import Embedder
+from processors.generation import names_for
+from schemas.answer import Query
+from schemas.context import Context, Evidence, Freshness, Plan, Scope, Span
+from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.records import Signal
+from schemas.settings import Settings
+
+CATALOG_DAYS: Final = 7
+CATALOG_REMEMBERED_S: Final = 5.0
+CATALOGS: Final = 1_000  # scopes whose names are remembered
+RUNBOOKS_SHOWN: Final = 3
+
+
+class Gathering:
+    """One per process. A store that is away makes the context poorer, and the context says so."""
+
+    def __init__(
+        self, settings: Settings, reader: IndexReader, embedder: Embedder, runbooks: RunbookFollower, lag: LagReader
+    ) -> None:
+        self._settings, self._reader, self._embedder, self._runbooks, self._lag = (
+            settings, reader, embedder, runbooks, lag,
+        )  # fmt: skip
+        self._names = names_for(settings)
+        self._retrieval = Retrieval(reader, self._names)
+        self._live = LiveGeneration(reader, self._names)
+        self._steady = frozenset(i.topic for i in settings.kafka.inputs if i.signal in (Signal.LOG, Signal.METRIC))
+        self._catalogs: dict[Scope, tuple[float, Catalog]] = {}
+
+    async def plan(self, query: Query, trouble: list[str]) -> tuple[Plan, Catalog]:
+        """What is asked; what stands in the way of understanding it is added to `trouble`."""
+        catalog = await self._catalog(query.scope, query.now, trouble)
+        made = plan(
+            query.turns,
+            now=query.now,
+            catalog=catalog,
+            default_window=timedelta(seconds=self._settings.api.default_window_s),
+            zone=ZoneInfo(query.zone or self._settings.api.time_zone),
+        )
+        return made, catalog
+
+    async def context(self, query: Query) -> Context:
+        """Plan, ranked evidence and what could be seen; no model call."""
+        watch, trouble = Stopwatch(), list[str]()
+        made, catalog = await self.plan(query, trouble)
+        watch.lap("plan")
+        return await self.evidence(query, made, catalog, trouble, watch)
+
+    async def evidence(
+        self, query: Query, made: Plan, catalog: Catalog, trouble: list[str], watch: Stopwatch
+    ) -> Context:
+        """The context of a plan. A question about runbooks alone searches nothing else."""
+        embedding = asyncio.create_task(self._vector(made, trouble, watch))
+        facts: list[Evidence] = []
+        if made.about == "live":
+            try:
+                live = await self._live.read()
+                names = live.names if live else None
+                made = await self._retrieval.anchored(made, query.scope, names)
+                nearest = self._nearest(embedding, live, trouble)
+                limit = query.limit or self._settings.api.max_evidence
+                found = await self._retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
+                facts = [piece for piece in found if visible_in(query.scope, piece.cluster, piece.namespace)]
+            except (SinkUnavailable, SinkMisconfigured) as error:
+                trouble.append(f"the index could not be searched ({error})")
+        library = self._runbooks.library
+        guides = library.find(made, facts, query.scope, await embedding, RUNBOOKS_SHOWN)
+        watch.lap("runbooks")
+        if self._runbooks.trouble:
+            trouble.append(self._runbooks.trouble)
+        seen = await self.freshness(query.scope, query.now, made, trouble)
+        watch.lap("freshness")
+        return Context(plan=made, evidence=(*facts, *guides), freshness=seen, timings_ms=watch.timings_ms)
+
+    async def freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
+        """What could be seen at `now`, of the range of a plan or of the day before."""
+        marks: list[dict[str, Any]] = []
+        said, text_only = list(trouble), None
+        try:
+            span = made.span if made else Span(start=now - timedelta(days=1), end=now)
+            searches = [
+                (self._names.alias("watermarks"), queries.watermarks(scope)),
+                (self._names.alias("patterns"), queries.text_only(scope, span, made.namespaces if made else ())),
+            ]
+            found, unembedded = await self._reader.together(searches)
+            text_only = TextOnly.of(unembedded)
+            marks = [mark for hit in found["hits"]["hits"] if _may_know(mark := hit["_source"], scope)]
+        except (SinkUnavailable, SinkMisconfigured):
+            said.append("the watermarks could not be read")
+        since = int(made.span.start.timestamp() * 1000) if made else int((now.timestamp() - 86_400) * 1000)
+        ends = await asyncio.to_thread(self._lag.ends)
+        letters = await asyncio.to_thread(self._lag.dead_letters_since, since)
+        return freshness(
+            marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, text_only=text_only,
+            trouble=said,
+        )  # fmt: skip
+
+    async def _catalog(self, scope: Scope, now: datetime, trouble: list[str]) -> Catalog:
+        loop_now = asyncio.get_running_loop().time()
+        known = self._catalogs.get(scope)
+        if known and loop_now - known[0] < CATALOG_REMEMBERED_S:
+            return known[1]
+        start = int((now - timedelta(days=CATALOG_DAYS)).timestamp() * 1000)
+        try:
+            catalog = await self._retrieval.catalog(scope, start)
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            trouble.append(f"names could not be read from the index ({error})")
+            return known[1] if known else Catalog()
+        if len(self._catalogs) > CATALOGS:
+            self._catalogs.clear()
+        self._catalogs[scope] = (loop_now, catalog)
+        return catalog
+
+    async def _vector(self, made: Plan, trouble: list[str], watch: Stopwatch) -> Sequence[float] | None:
+        if not self._embedder.ready():
+            trouble.append("the embedding model is still loading, so patterns were matched by words only")
+            return None
+        try:
+            with watch.beside("embed"):
+                vectors = await asyncio.to_thread(self._embedder.embed, [made.search_text])
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            trouble.append(f"the question could not be embedded ({error})")
+            return None
+        return vectors[0]
+
+    async def _nearest(
+        self, embedding: Awaitable[Sequence[float] | None], live: Live | None, trouble: list[str]
+    ) -> Sequence[float] | None:
+        """The question's vector, if patterns may be compared with it: never with those of another model."""
+        vector = await embedding
+        if vector is None or live is None:
+            return None
+        if live.embedder != self._embedder.identity:
+            trouble.append(
+                f"the index was built with another embedding model ({live.embedder}), so patterns were matched by "
+                "words only"
+            )
+            return None
+        return vector
+
+
+def _may_know(mark: Mapping[str, Any], scope: Scope) -> bool:
+    """A partition belongs to no namespace; a source is for those who may see what it says."""
+    return mark["level"] in ("partition", "gap") or visible_in(scope, mark["cluster"], mark["namespace"])

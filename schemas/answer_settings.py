@@ -1,0 +1,105 @@
+"""Settings of questions and answers: the API, who may ask, the model, ranking, checking, remembered answers."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from schemas.section import CaFile, Positive, Seconds, Section
+
+
+class Model(Section):
+    base_url: HttpUrl | None = Field(
+        None,
+        description="whole OpenAI prefix: http://HOST/openai/v1 (KServe huggingface runtime), http://HOST/v1 (vLLM); "
+        "unset: extractive answers",
+    )
+    name: str = "gpt-oss-20b"
+    api_key: SecretStr = SecretStr("")
+    ca_file: CaFile = None
+    reasoning_effort: Literal["low", "medium", "high"] = "low"
+    max_tokens: Positive = Field(1500, description="of the answer, reasoning included")
+    connect_timeout_s: Seconds = 3.0
+    first_token_timeout_s: Seconds = 20.0
+    idle_timeout_s: Seconds = Field(15.0, description="longest silence between two tokens")
+    deadline_s: Seconds = Field(60.0, description="whole answer")
+
+
+class Api(Section):
+    host: str = "127.0.0.1"
+    port: int = 8080
+    api_keys: tuple[SecretStr, ...] = Field(
+        (), description="bearer tokens that see everything; keys with less belong into the policy file"
+    )
+    model_name: str = Field("freshet", description="the name under which /v1/models offers the assistant")
+    evidence_tokens: Positive = Field(6_000, description="budget for evidence and runbook sections in the prompt")
+    max_evidence: Positive = 12
+    default_window_s: Positive = Field(1800, description="looked at when a question names no time")
+    max_body_bytes: Positive = 1_048_576
+    time_zone: str = Field("UTC", description="IANA zone in which answers state times; UTC is shown beside it")
+    runbook_pack_tokens: Positive = Field(2_000, description="of headings and pinned sections in the stable prefix")
+    link_hosts: tuple[str, ...] = Field(
+        (), description="hosts that links in answers may lead to (JSON list); none: links are shown as words"
+    )
+    deadline_s: Seconds = Field(75.0, description="whole answer, retrieval included; what is left goes to the model")
+
+
+class Access(Section):
+    """Who may see what. Without a policy file every key of `api.api_keys` sees everything."""
+
+    policy_file: Path | None = Field(None, description="YAML: principals and groups -> clusters and namespaces")
+    anonymous: bool | None = Field(
+        None, description="whether requests without a key are answered; unset: only when no key and no policy is set"
+    )
+    jwt_jwks_url: HttpUrl | None = Field(None, description="keys of the identity provider (OIDC)")
+    jwt_secret: SecretStr = Field(SecretStr(""), description="shared secret of HS256 tokens, instead of a JWKS")
+    jwt_issuer: str = ""
+    jwt_audience: str = ""
+    jwt_groups_claim: str = "groups"
+    webui_jwt_secret: SecretStr = Field(
+        SecretStr(""), description="Open WebUI's FORWARD_USER_INFO_HEADER_JWT_SECRET: its users become principals"
+    )
+    ca_file: CaFile = Field(None, description="authorities of the JWKS server")
+
+
+class Quotas(Section):
+    """Per principal, counted in Redis, in a moving minute; 0: unlimited. A policy may give a group its own."""
+
+    requests_per_minute: Annotated[int, Field(ge=0)] = 0
+    tokens_per_minute: Annotated[int, Field(ge=0)] = 0
+    warn_at: Annotated[float, Field(gt=0, le=1)] = Field(0.8, description="share of a limit from which answers warn")
+
+
+class Audit(Section):
+    """One JSON line for each question: who, what, which evidence. Never what the evidence says."""
+
+    file: Path | None = Field(None, description="appended to; unset: the log")
+    topic: str = Field("", description="Kafka topic that gets the same lines; empty: none")
+
+
+class Ranking(Section):
+    """Weights of the parts of a score; `make tune` finds them by cross-validation over labelled sets."""
+
+    severity: Annotated[float, Field(ge=0)] = 0.26
+    novelty: Annotated[float, Field(ge=0)] = 0.26
+    entity: Annotated[float, Field(ge=0)] = 0.26
+    volume: Annotated[float, Field(ge=0)] = 0.08
+    relevance: Annotated[float, Field(ge=0)] = 0.10
+    recency: Annotated[float, Field(ge=0)] = 0.04
+
+
+class Verify(Section):
+    """Checking a model's sentences against the evidence that they cite."""
+
+    unsupported: Literal["mark", "remove", "off"] = Field("mark", description="what happens to a sentence that fails")
+    hold_chars: Positive = Field(600, description="longest stretch held back; a longer sentence is checked in pieces")
+
+
+class AnswerCache(Section):
+    """Answers that were made before, in Redis: of questions that runbooks alone answer, and briefly of others."""
+
+    runbook_ttl_s: Annotated[int, Field(ge=0)] = Field(86_400, description="0: none are kept")
+    live_ttl_s: Annotated[int, Field(ge=0)] = Field(0, description="of answers about what runs now; 0: never kept")
+    paraphrase: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.92, description="cosine from which two questions may mean the same; names, numbers and negations must agree"
+    )
