@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check lint format bench profile bench-plots eval faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo demo-all up down status logs test check lint format bench profile bench-plots eval answers tune screenshots faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -58,10 +58,16 @@ bench-plots: ready ## draw the last benchmarks, from .bench/ into deploy/plots/
 eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
 	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)
 
+answers: ready ## try to make answers lie, leak or break (NAME=corrupted|injection|isolation|requests|disconnects, FULL=1)
+	@$(PYTHON) -m tests.answers $(NAME) $(if $(FULL),--full) $(ARGS)
+
 faults: ready ## kill, cut and freeze real services and workers, then account for every record (FULL=1: the long run)
 	@$(PYTHON) -m tests.faults $(if $(FULL),--full) $(ARGS)
 
-runbook-faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
+runbook-answers: ready ## try to make answers lie, leak or break (NAME=corrupted|injection|isolation|requests|disconnects, FULL=1)
+	@$(PYTHON) -m tests.answers $(NAME) $(if $(FULL),--full) $(ARGS)
+
+faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
 	@$(PYTHON) -m tests.faults.runbooks $(ARGS)
 
 redaction: ready ## recall and false hits of redaction, family by family, and its speed
