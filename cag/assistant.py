@@ -45,7 +45,7 @@ class Assistant:
         self._runbooks = RunbookFollower(runbooks, embedder)
         self._lag = LagReader(settings.kafka)
         self._gather = Gathering(settings, reader, embedder, self._runbooks, self._lag)
-        self._generate = Generator(model)
+        self._generate = Generator(model, settings)
         self._detail = EvidenceReader(reader, names_for(settings), SourceRecords(settings))
         self._tasks: list[asyncio.Task[None]] = []
 

@@ -13,6 +13,7 @@ from cag.scope import scope_key
 from cag.verify import Verifier
 from schemas.answer import Delta, FinishReason, Mode, Query, Usage
 from schemas.context import Context, Verification
+from schemas.settings import Settings
 
 NO_MODEL: Final = "no model is configured"
 NO_TOKENS: Final = Usage()
@@ -32,15 +33,15 @@ class Written:
 class Generator:
     """One per process."""
 
-    def __init__(self, model: ModelClient | None) -> None:
-        self._model = model
+    def __init__(self, model: ModelClient | None, settings: Settings) -> None:
+        self._model, self._settings = model, settings
 
     async def write(self, query: Query, context: Context, prompt: Prompt) -> AsyncIterator[Delta | Written]:
         """Text, then one `Written`. Whatever the model does, there is a text."""
         reason, usage, verification = NO_MODEL, NO_TOKENS, None
         finish: FinishReason = "stop"
         if self._model is not None:
-            verifier, said = Verifier(prompt.cited, plan=context.plan), False
+            verifier, said = self._verifier(context, prompt), False
             try:
                 salt = scope_key(query.scope)
                 async with contextlib.aclosing(self._model.stream(prompt.turns, cache_salt=salt)) as stream:
@@ -63,3 +64,13 @@ class Generator:
             yield Delta(extractive_answer(context, prompt.cited, ZoneInfo(context.plan.zone)))
         mode: Mode = "extractive" if reason else "model"
         yield Written(mode=mode, reason=reason, usage=usage, finish_reason=finish, verification=verification)
+
+    def _verifier(self, context: Context, prompt: Prompt) -> Verifier:
+        rules = self._settings.verify
+        return Verifier(
+            prompt.cited,
+            plan=context.plan,
+            action=rules.unsupported,
+            hold_chars=rules.hold_chars,
+            link_hosts=self._settings.api.link_hosts,
+        )

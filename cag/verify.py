@@ -7,7 +7,7 @@ that the text around it cannot close up to a new link.
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Literal
 
 from cag.inert import UNSEEN
 from schemas.context import Evidence, Plan, Verification
@@ -30,7 +30,15 @@ _PLACEHOLDER: Final = re.compile(
 class Verifier:
     """Feed it deltas; it gives back text in which every [n] exists and no link leads out."""
 
-    def __init__(self, evidence: Sequence[Evidence], *, plan: Plan) -> None:
+    def __init__(
+        self,
+        evidence: Sequence[Evidence],
+        *,
+        plan: Plan,
+        action: Literal["mark", "remove", "off"] = "mark",
+        hold_chars: int = 600,
+        link_hosts: Sequence[str] = (),
+    ) -> None:
         self._evidence = len(evidence)
         self._held = ""
         self._before = " "  # the last character of the model's text in front of what is held
