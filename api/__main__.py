@@ -77,6 +77,7 @@ def ask(
 @app.command()
 def evidence(
     identity: Annotated[str, typer.Argument(metavar="ID", help="As an answer cites it.")],
+    context: Annotated[int, typer.Option(min=0, max=100, help="Lines of the same container before and after.")] = 0,
     url: Url = "",
     as_json: AsJson = False,
     no_color: NoColor = False,
@@ -84,7 +85,7 @@ def evidence(
     """Show what a citation stands for: its documents, and its source records read back from Kafka."""
     settings = Settings.load().api
     with ApiClient(url or url_of(settings), settings) as client:
-        detail = client.evidence(identity)
+        detail = client.evidence(identity, context)
     if as_json:
         typer.echo(json.dumps(detail.model_dump(mode="json")))
         return

@@ -89,9 +89,9 @@ class ApiClient:
         """The same as one JSON body, as the API sends it."""
         return self._json("POST", "/v1/chat/completions", self._body(question, extension))
 
-    def evidence(self, identity: str) -> EvidenceDetail:
-        """What a citation resolves to."""
-        path = httpx.URL("/").copy_with(path=f"/v1/evidence/{identity}")
+    def evidence(self, identity: str, around: int = 0) -> EvidenceDetail:
+        """What a citation resolves to, with so many lines before the cited one and after it."""
+        path = httpx.URL("/").copy_with(path=f"/v1/evidence/{identity}", params={"context": around} if around else {})
         return _checked(EvidenceDetail, self._json("GET", str(path)), self._url)
 
     def _body(self, question: str, extension: dict[str, Any]) -> dict[str, Any]:

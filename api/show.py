@@ -73,7 +73,23 @@ def evidence(detail: EvidenceDetail) -> RenderableType:
         if record.status == "found":
             parts.append(Text(printable(record.text)))
             parts.append(_dim(f"sha256 {record.sha256}"))
-    return Group(*parts)
+    return Group(*parts, *_around(detail))
+
+
+def _around(detail: EvidenceDetail) -> list[RenderableType]:
+    """Lines before and after the cited one, which is marked."""
+    if not detail.around:
+        return []
+    table = Table(box=None, padding=(0, 1), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, style="dim")
+    table.add_column(overflow="fold", ratio=1)
+    cited = {record.coordinates for record in detail.records}
+    for line in detail.around:
+        mark, style = (">", "bold") if line.coordinates in cited else (" ", "")
+        when = line.timestamp.strftime("%H:%M:%S.%f")[:-3] if line.timestamp else ""
+        table.add_row(Text(mark), Text(when), Text(printable(line.text), style=style))
+    return [Text(), _dim(f"{len(detail.around)} lines of {detail.evidence.entity}, times in UTC"), table]
 
 
 def tail(text: str, console: Console) -> Text:

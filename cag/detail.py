@@ -19,7 +19,7 @@ from cag.evidence import (
 from cag.reads import IndexReader
 from cag.scope import in_scope, visible_in
 from cag.source_records import SourceRecords
-from schemas.context import Evidence, EvidenceDetail, Plan, Scope, Span
+from schemas.context import Evidence, EvidenceDetail, Plan, Scope, SourceRecord, Span
 from schemas.documents import MINUTE_MS, Names
 from schemas.records import Coordinates
 
@@ -33,7 +33,10 @@ class EvidenceReader:
         self._reader, self._names, self._records = reader, names, records
 
     async def read(self, identity: str, scope: Scope, *, around: int = 0) -> EvidenceDetail | None:
-        """None when there is no such evidence in this scope. Raises SinkUnavailable."""
+        """None when there is no such evidence in this scope. Raises SinkUnavailable.
+
+        `around`: so many lines of the same entity before the cited one, and as many after it.
+        """
         try:
             kind, parts = EvidenceId.parse(identity)
         except ValueError:
@@ -51,7 +54,11 @@ class EvidenceReader:
         evidence, documents = found
         cited = [Coordinates.parse(text) for text in evidence.coordinates[:RECORDS]]
         records = await asyncio.gather(*(asyncio.to_thread(self._records.read, at, scope=scope) for at in cited))
-        return EvidenceDetail(evidence=evidence, documents=tuple(documents), records=tuple(records))
+        lines: tuple[SourceRecord, ...] = ()
+        if around and kind == "log" and cited:
+            # The newest exemplar: the one whose line the evidence shows.
+            lines = await asyncio.to_thread(self._records.around, cited[0], around, scope=scope)
+        return EvidenceDetail(evidence=evidence, documents=tuple(documents), records=tuple(records), around=lines)
 
     def close(self) -> None:
         self._records.close()

@@ -1,14 +1,15 @@
 """A citation's last step: the record itself, read back from Kafka by its coordinates, redacted, with its hash.
 
-Blocking; run it in a thread. Only the cited record of a message is shown, never its neighbours.
+Blocking; run it in a thread. Of a message only the cited record is shown; what stands around it only when it is asked
+for, and then only lines of the same entity, each redacted and checked against the scope by itself.
 """
 
 import hashlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import unquote
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicCollection, TopicPartition
@@ -40,9 +41,12 @@ from schemas.topics import Input
 TIMEOUT_S: Final = 4.0  # for all of one read; a person waits for it
 ASK_TIMEOUT_S: Final = 1.5  # for each question to the brokers
 MAX_TEXT_CHARS: Final = 32_768
+MESSAGES_AROUND: Final = 300  # on either side: an entity shares its partition with others
+BYTES_AROUND: Final = 16 * 1_048_576
 
 ARCHIVE: Final = "archive:"  # begins the topic of a record that never came through Kafka; its path follows
 AWAY: Final = "Kafka does not answer"
+_T = TypeVar("_T")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -53,12 +57,45 @@ class RecordExpired(FreshetError):
 class SourceRecords:
     """Reads cited records back. `fetch` gets one message: it raises RecordExpired or SinkUnavailable."""
 
-    def __init__(self, settings: Settings, fetch: Callable[[Coordinates], Message] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        fetch: Callable[[Coordinates], Message] | None = None,
+        neighbours: Callable[[Coordinates], Sequence[Message]] | None = None,
+    ) -> None:
         self._inputs = {i.topic: i for i in settings.kafka.declared_inputs()}
         self._redact = RecordRedactor(settings.redaction)
         self._dead_letters = settings.kafka.dead_letters_topic
         self._kafka = KafkaFetch(settings.kafka)
         self._fetch = fetch or self._kafka
+        self._neighbours = neighbours or self._kafka.neighbours
+
+    def around(self, at: Coordinates, lines: int, *, scope: Scope) -> tuple[SourceRecord, ...]:
+        """Log lines of the entity of `at`: so many before it, itself, and as many after it; in order of offsets.
+
+        Of its own partition only: lines without a key may lie in others too. Empty when Kafka no longer has it, or when
+        it lies outside of the scope.
+        """
+        source = self._inputs.get(at.topic)
+        if source is None or lines < 1:
+            return ()
+        try:
+            messages = self._neighbours(at)
+        except (RecordExpired, SinkUnavailable):
+            return ()
+        told = [
+            (at._replace(offset=message.offset, index=index), message, record)
+            for message in messages
+            for index, record in enumerate(decode(message, source))
+            if isinstance(record, LogRecord) and _within(record, scope)
+        ]
+        cited = next((record for place, _, record in told if place == at), None)
+        if cited is None:
+            return ()
+        same = [each for each in told if _speaker(each[2]) == _speaker(cited)]
+        middle = next(number for number, each in enumerate(same) if each[0] == at)
+        shown = same[max(middle - lines, 0) : middle + lines + 1]
+        return tuple(self._found(place, message, record, "") for place, message, record in shown)
 
     def read(self, at: Coordinates, *, scope: Scope = Scope()) -> SourceRecord:  # noqa: B008 - frozen
         """The record at these coordinates, or why it cannot be shown. Never raises for a Kafka that is away."""
@@ -79,15 +116,17 @@ class SourceRecords:
             return _missing(at, "unavailable", "the record does not decode to telemetry")
         if not _within(record, scope):
             return _missing(at, "unavailable", "the record lies outside of what you may see")
+        return self._found(at, message, record, note)
+
+    def _found(self, at: Coordinates, message: Message, record: Record, note: str) -> SourceRecord:
+        shown = record if isinstance(record, LogRecord) else self._redact.record(record)
         return SourceRecord(
             coordinates=str(at),
             status="found",
             reason=note,
             timestamp=_moment(place(record.time_ms, message.timestamp_ms).time_ms),
             sha256=hashlib.sha256(message.value or b"").hexdigest(),
-            text=self._redact(_text(record if isinstance(record, LogRecord) else self._redact.record(record)))[
-                :MAX_TEXT_CHARS
-            ],
+            text=self._redact(_text(shown))[:MAX_TEXT_CHARS],
         )
 
     def close(self) -> None:
@@ -119,12 +158,19 @@ class KafkaFetch:
 
     def __call__(self, at: Coordinates) -> Message:
         """The message that holds `at`. Raises RecordExpired and SinkUnavailable."""
+        return self._read(at, _seek)
+
+    def neighbours(self, at: Coordinates) -> Sequence[Message]:
+        """Messages of its partition around `at`, in order. Raises RecordExpired and SinkUnavailable."""
+        return self._read(at, _stretch)
+
+    def _read(self, at: Coordinates, read: Callable[[Consumer, Coordinates], _T]) -> _T:
         if not self._lock.acquire(timeout=TIMEOUT_S):
             raise SinkUnavailable("too many records are being read back; try again")
         try:
             admin, consumer = self._clients()
             _require_same_topic(admin, at)
-            return _seek(consumer, at)
+            return read(consumer, at)
         except KafkaException as error:
             raise SinkUnavailable(AWAY) from error
         finally:
@@ -170,8 +216,43 @@ def _require_same_topic(admin: AdminClient, at: Coordinates) -> None:
 
 
 def _seek(consumer: Consumer, at: Coordinates) -> Message:
-    place = TopicPartition(at.topic, at.partition, at.offset)
-    bounds = consumer.get_watermark_offsets(place, timeout=ASK_TIMEOUT_S)
+    _bounds(consumer, at)
+    consumer.assign([TopicPartition(at.topic, at.partition, at.offset)])
+    try:
+        return _poll(consumer, at)
+    finally:
+        consumer.unassign()
+
+
+def _stretch(consumer: Consumer, at: Coordinates) -> list[Message]:
+    """What is there within the bounds and in time; the cited message may be missing from it."""
+    low, high = _bounds(consumer, at)
+    first, end = max(at.offset - MESSAGES_AROUND, low), min(at.offset + MESSAGES_AROUND + 1, high)
+    consumer.assign([TopicPartition(at.topic, at.partition, first)])
+    found: list[Message] = []
+    deadline, size = time.monotonic() + TIMEOUT_S, 0
+    try:
+        while (left := deadline - time.monotonic()) > 0 and size < BYTES_AROUND:
+            message = consumer.poll(left)
+            if message is None:
+                continue
+            if error := message.error():
+                if error.code() == KafkaError._PARTITION_EOF:
+                    break
+                _refuse(error)
+            if (offset := message.offset() or 0) < end:
+                found.append(message_of(message, at.topic, at.topic_id))
+                size += len(found[-1].value or b"")
+            if offset >= end - 1:
+                break
+    finally:
+        consumer.unassign()
+    return found
+
+
+def _bounds(consumer: Consumer, at: Coordinates) -> tuple[int, int]:
+    """First offset that is kept, and the end."""
+    bounds = consumer.get_watermark_offsets(TopicPartition(at.topic, at.partition), timeout=ASK_TIMEOUT_S)
     if bounds is None:
         raise SinkUnavailable(AWAY)
     low, high = bounds
@@ -179,11 +260,7 @@ def _seek(consumer: Consumer, at: Coordinates) -> Message:
         raise RecordExpired("retention has removed the record")
     if at.offset >= high:
         raise SinkUnavailable("the partition ends before the record")
-    consumer.assign([place])
-    try:
-        return _poll(consumer, at)
-    finally:
-        consumer.unassign()
+    return low, high
 
 
 def _poll(consumer: Consumer, at: Coordinates) -> Message:
@@ -213,6 +290,12 @@ def _missing(at: Coordinates, status: Any, reason: str) -> SourceRecord:
 def _within(record: Record, scope: Scope) -> bool:
     """The scope once more, on the record itself, as the index applies it."""
     return visible_in(scope, record.resource.cluster, record.resource.namespace)
+
+
+def _speaker(record: Record) -> tuple[str, ...]:
+    """One container of a pod; what has no pod, by all that is said of it."""
+    who = record.resource
+    return (who.cluster, who.namespace, who.pod, who.container) if who.pod else tuple(who)
 
 
 def _text(record: Record) -> str:

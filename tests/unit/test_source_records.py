@@ -159,3 +159,49 @@ def test_only_the_letter_that_was_counted_is_shown(where: Any, change: Any, stat
 def test_a_letter_of_a_topic_that_is_no_input_is_not_shown() -> None:
     at, reader, _ = replayed(1, topic="payroll")
     assert reader.read(at).status == "expired"
+
+
+def pod_line(text: str, pod: str = "web-1", namespace: str = "shop") -> bytes:
+    kubernetes = {"namespace_name": namespace, "pod_name": pod, "container_name": "app"}
+    return json.dumps({"log": text, "kubernetes": kubernetes}).encode()
+
+
+def neighbourhood(*values: bytes, first: int = 1040) -> SourceRecords:
+    messages = [
+        Message(
+            topic="logs", topic_id="id", partition=3, offset=first + n, timestamp_ms=KAFKA_MS, key=None, value=value
+        )
+        for n, value in enumerate(values)
+    ]
+    return SourceRecords(Settings(), neighbours=lambda _: messages)
+
+
+def test_around_a_line_stand_the_lines_of_the_same_container_redacted() -> None:
+    found = neighbourhood(
+        pod_line("one"), pod_line("other pod", "web-2"), pod_line("cited"),
+        pod_line("password=hunter2secret"), pod_line("four"), pod_line("far"),
+    ).around(at(), 2, scope=Scope())  # fmt: skip
+    assert [line.text for line in found] == ["one", "cited", "password=<redacted:password>", "four"]
+    assert [Coordinates.parse(line.coordinates).offset for line in found] == [1040, 1042, 1043, 1044]
+
+
+@pytest.mark.parametrize(
+    ("values", "scope", "shown"),
+    [
+        ([pod_line("a"), pod_line("b"), pod_line("c")], Scope(namespaces=("shop",)), 3),
+        ([pod_line("a"), pod_line("b"), pod_line("c")], Scope(namespaces=("other",)), 0),
+        ([pod_line("a", namespace="pay"), pod_line("b"), pod_line("c")], Scope(), 2),  # the same name elsewhere
+        ([pod_line("a"), b"{broken", pod_line("c")], Scope(), 2),
+        ([pod_line("a")], Scope(), 0),  # the cited one is gone
+    ],
+)
+def test_what_may_not_be_seen_is_not_around(values: list[bytes], scope: Scope, shown: int) -> None:
+    assert len(neighbourhood(*values).around(at(), 5, scope=scope)) == shown
+
+
+@pytest.mark.parametrize("trouble", [RecordExpired("gone"), SinkUnavailable("away")])
+def test_without_kafka_nothing_is_around(trouble: Exception) -> None:
+    def fail(_: Coordinates) -> list[Message]:
+        raise trouble
+
+    assert SourceRecords(Settings(), neighbours=fail).around(at(), 5, scope=Scope()) == ()
