@@ -1,12 +1,13 @@
 """Settings of questions and answers: the API, who may ask, the model, ranking, checking, remembered answers."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr
+from pydantic import Field, HttpUrl, SecretStr, model_validator
 
 from schemas.section import CaFile, Positive, Seconds, Section
 
+LEAST_PROMPT_TOKENS: Final = 2_048
 
 class Model(Section):
     base_url: HttpUrl | None = Field(
@@ -23,6 +24,22 @@ class Model(Section):
     first_token_timeout_s: Seconds = 20.0
     idle_timeout_s: Seconds = Field(15.0, description="longest silence between two tokens")
     deadline_s: Seconds = Field(60.0, description="whole answer")
+    context_tokens: Positive = Field(
+        32_768, description="prompt and answer together: the server's --max-model-len; no prompt is ever longer"
+    )
+    tokenizer: Path | None = Field(
+        None, description="folder with the model's tokenizer.json, to count exactly; unset: tokens are estimated, high"
+    )
+    failures_to_rest: Positive = Field(5, description="in a row, after which the model is not asked for a while")
+    rest_s: Seconds = Field(15.0, description="how long; then one question tries it")
+
+    @model_validator(mode="after")
+    def _room(self) -> Self:
+        if self.context_tokens < self.max_tokens + LEAST_PROMPT_TOKENS:
+            raise ValueError(
+                f"context_tokens leaves less than {LEAST_PROMPT_TOKENS} for the prompt beside max_tokens: lower that"
+            )
+        return self
 
 
 class Api(Section):
