@@ -38,7 +38,7 @@ class Gathering:
             settings, reader, embedder, runbooks, lag,
         )  # fmt: skip
         self._names = names_for(settings)
-        self._retrieval = Retrieval(reader, self._names)
+        self._retrieval = Retrieval(reader, self._names, settings.ranking)
         self._live = LiveGeneration(reader, self._names)
         self._steady = frozenset(i.topic for i in settings.kafka.inputs if i.signal in (Signal.LOG, Signal.METRIC))
         self._catalogs: dict[Scope, tuple[float, Catalog]] = {}

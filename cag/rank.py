@@ -1,33 +1,35 @@
-"""Which evidence comes first: severity, novelty, entity, relevance, recency; then diversity. Pure."""
+"""Which evidence comes first: severity, novelty, entity, relevance, recency; then diversity. Pure.
+
+`rescored` is the law of a score and needs nothing but `Evidence.parts` and the settings, so that other settings can be
+tried on answers that are there (`POST /v1/context` with a high limit); `reordered` does that for a whole answer.
+"""
 
 import math
 import re
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from cag.evidence import Candidate
 from processors.template import template
+from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan
 
-# Weights of the parts; they add up to 1. Set by hand on the generated shop; a later issue measures them.
-WEIGHTS: Final = {
-    "severity": 0.26, "novelty": 0.26, "entity": 0.26, "volume": 0.08, "relevance": 0.10, "recency": 0.04
-}  # fmt: skip
-RECENT_S: Final = 600.0  # evidence this much older than the end of the range counts 1/e
-UPSTREAM: Final = 0.82  # what it leans on and complains about, and which complains itself
-RELATED: Final = 0.7  # how much what it leans on counts, beside 0.95 for the thing itself
-SEVERE, NEWS, FEW = 0.9, 0.6, 4  # an error said once cannot look surprising by numbers, and is news all the same
-COMPLAINT, CHATTER = 0.5, 0.6  # below a warning, news counts less
+PARTS: Final = (
+    "severity",
+    "novelty",
+    "entity",
+    "relevance",
+    "volume",
+    "recency",
+)  # between 0 and 1, each with a weight
+SEVERE, FEW = 0.9, 4  # an error said once cannot look surprising by numbers, and is news all the same
+COMPLAINT: Final = 0.5  # below a warning, news counts less
 _NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 HOPS: Final = 2  # a service names its database, a caller names the service
-NUMBERS_ONLY: Final = 0.88  # a metric shows that something happened, seldom why
-SYMPTOM: Final = 0.85  # for a complaint about another workload that complains itself: the cause is further up
 SAME: Final = 0.75  # Jaccard overlap of words from which two texts of one kind are the same message
-KIND_DAMPING, PLACE_DAMPING = 0.96, 0.97  # per piece already chosen of this kind; of this kind and workload
-OBJECT_DAMPING: Final = 0.8  # per event already chosen that tells the same
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,65 +79,95 @@ def _names_in(text: str) -> frozenset[str]:
     return frozenset(_NAME.findall(text.lower()))
 
 
-def entity_part(candidate: Candidate, focus: Focus) -> float:
+def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[float, str]:
+    """How near it is to what was asked about, and the name of the setting that says so, if it is one."""
     evidence = candidate.evidence
+    related = ranking.related, "related"
     if evidence.kind == "event" and evidence.entity.startswith("node/"):
         node = evidence.entity.removeprefix("node/")
-        return 1.0 if node in focus.nodes else RELATED if node in focus.related_nodes else 0.3
+        return (1.0, "") if node in focus.nodes else related if node in focus.related_nodes else (0.3, "")
     if not focus.named:
-        return 0.5
+        return 0.5, ""
     if candidate.pod and candidate.pod in focus.pods:
-        return 1.0
+        return 1.0, ""
     if evidence.workload in focus.workloads or (candidate.node and candidate.node in focus.nodes):
-        return 0.95
+        return 0.95, ""
     if evidence.workload in focus.related_workloads:
-        return UPSTREAM if evidence.workload in focus.complaining else RELATED
-    return 0.15
+        return (ranking.upstream, "upstream") if evidence.workload in focus.complaining else related
+    return 0.15, ""
 
 
-def scored(candidate: Candidate, plan: Plan, focus: Focus) -> Candidate:
+def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> Candidate:
+    """With its parts, and the names of the settings that apply to it, each 1; those make its score."""
     evidence = candidate.evidence
     age = max((plan.span.end - evidence.last).total_seconds(), 0.0) if evidence.last else 0.0
+    entity, standing = entity_part(candidate, focus, ranking)
     parts = {
         "severity": candidate.severity,
-        "novelty": _weighed(candidate),
-        "entity": entity_part(candidate, focus),
+        "novelty": candidate.novel,
+        "entity": entity,
         "relevance": candidate.relevance,
         "volume": min(math.log10(max(evidence.count, 1)) / 3, 1.0),
-        "recency": math.exp(-age / RECENT_S),
+        "recency": math.exp(-age / ranking.recent_s),
     }
-    score = sum(WEIGHTS[name] * value for name, value in parts.items())
-    if evidence.kind == "metric":
-        score *= NUMBERS_ONLY
-    if evidence.kind == "log" and mentioned(evidence.text, focus.complaining - {evidence.workload}):
-        score *= SYMPTOM
-    if any(identifier in evidence.text for identifier in focus.identifiers):
-        score += 1.0  # what was pasted into the question is what is looked for
-    ranked = evidence.model_copy(
-        update={"score": round(score, 4), "parts": {name: round(value, 3) for name, value in parts.items()}}
-    )
-    return replace(candidate, evidence=ranked)
+    applying = {
+        standing: bool(standing),
+        _news(candidate): evidence.kind == "log",
+        "numbers_only": evidence.kind == "metric",
+        "symptom": evidence.kind == "log" and bool(mentioned(evidence.text, focus.complaining - {evidence.workload})),
+        # What was pasted into the question is what is looked for.
+        "asked": any(identifier in evidence.text for identifier in focus.identifiers),
+    }
+    parts |= {name: 1.0 for name, applies in applying.items() if name and applies}
+    evidence = evidence.model_copy(update={"parts": {name: round(value, 4) for name, value in parts.items()}})
+    return replace(candidate, evidence=evidence.model_copy(update={"score": rescored(evidence, ranking)}))
 
 
-def _weighed(candidate: Candidate) -> float:
-    """News by what it is about: a new kind of chatter is less news than a new error said once."""
-    if candidate.evidence.kind != "log":
-        return candidate.novel
+def _news(candidate: Candidate) -> str:
+    """By what it is about: a new kind of chatter is less news than a new error said once."""
     if candidate.severity >= SEVERE and candidate.novel > 0 and candidate.evidence.count < FEW:
-        return max(candidate.novel, NEWS)
-    return candidate.novel if candidate.severity >= COMPLAINT else candidate.novel * CHATTER
+        return "news"
+    return "" if candidate.severity >= COMPLAINT else "chatter"
 
 
-def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, limit: int) -> list[Candidate]:
+def rescored(evidence: Evidence, ranking: Ranking) -> float:
+    """The score by these settings, of evidence that was scored by any. (`recent_s` and fusion are in its parts.)"""
+    parts = evidence.parts
+    novelty = parts["novelty"] * (ranking.chatter if "chatter" in parts else 1.0)
+    weighed = parts | {"novelty": max(novelty, ranking.news) if "news" in parts else novelty}
+    for name in ("related", "upstream"):
+        if name in parts:
+            weighed["entity"] = getattr(ranking, name)
+    score = math.fsum(getattr(ranking, name) * weighed[name] for name in PARTS)
+    for name in ("numbers_only", "symptom"):
+        if name in parts:
+            score *= getattr(ranking, name)
+    return round(score + parts.get("asked", 0.0), 4)
+
+
+def reordered(evidence: Sequence[Evidence], ranking: Ranking, limit: int) -> list[Evidence]:
+    """An answer's evidence as these settings would have ordered it. Runbook sections are left out."""
+    again = (e.model_copy(update={"score": rescored(e, ranking)}) for e in evidence if e.kind != "runbook")
+    candidates = [Candidate(evidence=e, severity=0.0, novel=0.0) for e in again]
+    return [candidate.evidence for candidate in _chosen(candidates, ranking, limit, alike=lambda one, other: False)]
+
+
+def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, ranking: Ranking, limit: int) -> list[Candidate]:
     """The best, one after the other; each choice makes more of the same kind and place a little less welcome."""
-    left = sorted((scored(c, plan, focus) for c in candidates), key=lambda c: (-c.evidence.score, c.evidence.id))
+    return _chosen([scored(c, plan, focus, ranking) for c in candidates], ranking, limit, alike=_same)
+
+
+def _chosen(
+    candidates: Sequence[Candidate], ranking: Ranking, limit: int, *, alike: Callable[[Candidate, Candidate], bool]
+) -> list[Candidate]:
+    left = sorted(candidates, key=lambda c: (-c.evidence.score, c.evidence.id))
     chosen: list[Candidate] = []
     kinds: Counter[str] = Counter()
     places: Counter[tuple[str, str]] = Counter()
     while left and len(chosen) < limit:
-        best = _best(left, kinds, places, [c.evidence for c in chosen if c.evidence.kind == "event"])
+        best = _best(left, ranking, kinds, places, [c.evidence for c in chosen if c.evidence.kind == "event"])
         left.remove(best)
-        if not any(_same(best, other) for other in chosen):
+        if not any(alike(best, other) for other in chosen):
             chosen.append(best)
             kinds[best.evidence.kind] += 1
             places[best.evidence.kind, best.evidence.workload] += 1
@@ -144,6 +176,7 @@ def select(candidates: Sequence[Candidate], plan: Plan, focus: Focus, limit: int
 
 def _best(
     left: Sequence[Candidate],
+    ranking: Ranking,
     kinds: Mapping[str, int],
     places: Mapping[tuple[str, str], int],
     events: Sequence[Evidence],
@@ -156,7 +189,8 @@ def _best(
             break
         again = sum(_repeats(evidence, other) for other in events) if evidence.kind == "event" else 0
         alike, near = kinds[evidence.kind], places[evidence.kind, evidence.workload]
-        damped = evidence.score * KIND_DAMPING**alike * PLACE_DAMPING**near * OBJECT_DAMPING**again
+        damped = evidence.score * ranking.kind_damping**alike * ranking.place_damping**near
+        damped *= ranking.object_damping**again
         reached = (damped, evidence.id)
         if reached > most:
             best, most = candidate, reached

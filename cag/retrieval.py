@@ -25,6 +25,7 @@ from cag.evidence import (
 from cag.plan import Catalog
 from cag.rank import Focus, focus_of, select
 from cag.reads import IndexReader
+from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Scope
 from schemas.documents import Names
 
@@ -32,7 +33,6 @@ Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely
 SERIES: Final = 300
 EVENTS, CHANGES, ALERTS = 60, 20, 100
-RANK_CONSTANT: Final = 60
 
 
 @dataclass(slots=True)
@@ -56,8 +56,8 @@ class Stopwatch:
 
 
 class Retrieval:
-    def __init__(self, reader: IndexReader, names: Names) -> None:
-        self._reader, self._names = reader, names
+    def __init__(self, reader: IndexReader, names: Names, ranking: Ranking = Ranking()) -> None:  # noqa: B008 - frozen
+        self._reader, self._names, self._ranking = reader, names, ranking
 
     async def catalog(self, scope: Scope, start_ms: int) -> Catalog:
         index = ",".join(self._names.alias(kind) for kind in ("occurrences", "events", "series", "alerts"))
@@ -104,7 +104,7 @@ class Retrieval:
         watch.lap("details")
         candidates += await self._metrics(plan, scope, where, focus)
         watch.lap("metrics")
-        chosen = select(candidates, plan, focus, limit)
+        chosen = select(candidates, plan, focus, self._ranking, limit)
         watch.lap("rank")
         began = await self._beginnings(plan, scope, where, chosen)
         watch.lap("beginnings")
@@ -129,7 +129,7 @@ class Retrieval:
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
         )
-        ranks = fused(_ids(worded), near)
+        ranks = fused(_ids(worded), near, self._ranking)
         mine = _patterns(own[0]) if own else []
         wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
         made = [
@@ -221,12 +221,12 @@ class _Places:
         return self.live.between(kind, self.start_ms - before_ms, self.end_ms)
 
 
-def fused(*rankings: Sequence[str]) -> dict[str, int]:
+def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking) -> dict[str, int]:
     """The place of each by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009); equal ones by id."""
     scores: dict[str, float] = {}
-    for ranking in rankings:
-        for rank, identity in enumerate(dict.fromkeys(ranking), 1):
-            scores[identity] = scores.get(identity, 0.0) + 1 / (RANK_CONSTANT + rank)
+    for found, weight in ((words, ranking.words), (meaning, ranking.meaning)):
+        for rank, identity in enumerate(dict.fromkeys(found), 1):
+            scores[identity] = scores.get(identity, 0.0) + weight / (ranking.rank_constant + rank)
     best = sorted(scores, key=lambda identity: (-scores[identity], identity))
     return {identity: rank for rank, identity in enumerate(best[: queries.SIMILAR])}
 

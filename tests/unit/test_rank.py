@@ -9,10 +9,12 @@ from hypothesis import strategies as st
 
 from cag import rank
 from cag.evidence import Candidate
-from cag.rank import HOPS, WEIGHTS, Focus, entity_part, focus_of, mentioned, scored, select
+from cag.rank import HOPS, PARTS, Focus, entity_part, focus_of, mentioned, reordered, rescored, scored, select
+from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Span
 
 END = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
+RANKING = Ranking()
 KNOWN = frozenset({"front", "cart", "payments", "payments-db", "disk"})
 
 
@@ -37,11 +39,11 @@ def candidate(
 
 
 def score(one: Candidate, focus: Focus = Focus()) -> float:  # noqa: B008
-    return scored(one, plan(), focus).evidence.score
+    return scored(one, plan(), focus, RANKING).evidence.score
 
 
 def test_the_weights_make_a_whole() -> None:
-    assert sum(WEIGHTS.values()) == pytest.approx(1.0)
+    assert sum(getattr(RANKING, name) for name in PARTS) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +77,12 @@ def test_the_thing_itself_comes_before_what_it_leans_on_before_the_rest() -> Non
         candidate(pod="cart-0"), candidate(), candidate(workload="payments"), candidate(workload="disk"),
         candidate(workload="front"),
     ]  # fmt: skip
-    parts = [entity_part(c, FOCUS) for c in ordered]
+    parts = [entity_part(c, FOCUS, RANKING)[0] for c in ordered]
     assert parts == sorted(parts, reverse=True)
     assert len(set(parts)) == len(parts)
-    nodes = [entity_part(candidate(entity=f"node/{n}", **node), FOCUS) for n in ("n1", "n2", "n3")]
+    nodes = [entity_part(candidate(entity=f"node/{n}", **node), FOCUS, RANKING)[0] for n in ("n1", "n2", "n3")]
     assert nodes == sorted(nodes, reverse=True)
-    assert len({entity_part(candidate(workload=w), Focus()) for w in KNOWN}) == 1  # nothing was named
+    assert len({entity_part(candidate(workload=w), Focus(), RANKING) for w in KNOWN}) == 1  # nothing was named
 
 
 def test_focus_follows_complaints_two_hops_and_no_chatter() -> None:
@@ -123,11 +125,11 @@ def test_an_echo_comes_after_its_source() -> None:
 def test_what_was_pasted_is_what_is_looked_for() -> None:
     pasted = candidate("z", "request 4bf92f3577b34da6 failed", severity=0.05, novel=0.0)
     focus = Focus(identifiers=("4bf92f3577b34da6",))
-    assert select([candidate("a"), pasted], plan(), focus, 2)[0].evidence.id == "z"
+    assert select([candidate("a"), pasted], plan(), focus, RANKING, 2)[0].evidence.id == "z"
 
 
 def ids(*candidates: Candidate, limit: int = 12) -> list[str]:
-    return [c.evidence.id for c in select(candidates, plan(), Focus(), limit)]
+    return [c.evidence.id for c in select(candidates, plan(), Focus(), RANKING, limit)]
 
 
 def test_near_duplicates_are_shown_once_and_others_get_their_turn() -> None:
@@ -138,6 +140,23 @@ def test_near_duplicates_are_shown_once_and_others_get_their_turn() -> None:
     crowd = [candidate(f"c{n}", f"problem{n}", severity=0.9 - n / 1000) for n in range(9)]
     other = candidate("m", "other", kind="alert", workload="front", severity=0.75)
     assert "m" in ids(*crowd, other, limit=5)
+
+
+@pytest.mark.parametrize("name", [name for name in Ranking.model_fields if name not in PARTS])
+def test_a_score_is_told_from_its_parts_by_any_settings(name: str) -> None:
+    """Of evidence that was scored by others: so settings are measured on answers that are there."""
+    other = Ranking.model_validate({name: getattr(RANKING, name) / 2 if name != "rank_constant" else 30})
+    found = [
+        candidate("1", "payments refused"), candidate("2", "x", workload="payments", count=2, novel=0.1),
+        candidate("3", "y", workload="disk", severity=0.2), candidate("4", "z", kind="metric"),
+    ]  # fmt: skip
+    for one in found:
+        mine, theirs = (scored(one, plan(), FOCUS, ranking).evidence for ranking in (RANKING, other))
+        if name != "recent_s":
+            assert rescored(mine, other) == theirs.score
+    changed = [rescored(scored(one, plan(), FOCUS, RANKING).evidence, other) for one in found]
+    as_is = [scored(one, plan(), FOCUS, RANKING).evidence.score for one in found]
+    assert (changed != as_is) == (name in ("upstream", "related", "symptom", "numbers_only", "chatter", "news"))
 
 
 CANDIDATES = st.lists(
@@ -160,28 +179,29 @@ CANDIDATES = st.lists(
 def test_the_order_of_arrival_changes_nothing_and_the_limit_holds(
     found: list[Candidate], limit: int, chance: Any
 ) -> None:
-    chosen = select(found, plan(), Focus(), limit)
+    chosen = select(found, plan(), Focus(), RANKING, limit)
     shuffled = list(found)
     chance.shuffle(shuffled)
-    assert select(shuffled, plan(), Focus(), limit) == chosen
+    assert select(shuffled, plan(), Focus(), RANKING, limit) == chosen
     assert len(chosen) <= limit
     assert chosen == plainly(found, limit)
     shown = [c.evidence for c in chosen]
     assert len({e.id for e in shown}) == len(shown)
-    assert all(sum(e.parts[name] * weight for name, weight in WEIGHTS.items()) <= 1.001 for e in shown)
+    assert all(sum(e.parts[name] * getattr(RANKING, name) for name in PARTS) <= 1.001 for e in shown)
+    assert reordered(shown, RANKING, limit) == shown
     if found and limit:
-        assert shown[0].score == max(scored(c, plan(), Focus()).evidence.score for c in found)
+        assert shown[0].score == max(scored(c, plan(), Focus(), RANKING).evidence.score for c in found)
 
 
 def plainly(found: list[Candidate], limit: int) -> list[Candidate]:
     """The same choice, each candidate weighed against all that were chosen, each time."""
-    left, chosen = [scored(c, plan(), Focus()) for c in found], list[Candidate]()
+    left, chosen = [scored(c, plan(), Focus(), RANKING) for c in found], list[Candidate]()
 
     def damped(one: Candidate) -> tuple[float, str]:
         alike = [c for c in chosen if c.evidence.kind == one.evidence.kind]
         near = sum(c.evidence.workload == one.evidence.workload for c in alike)
         again = sum(rank._repeats(one.evidence, c.evidence) for c in alike) if one.evidence.kind == "event" else 0
-        damping = rank.KIND_DAMPING ** len(alike), rank.PLACE_DAMPING**near, rank.OBJECT_DAMPING**again
+        damping = RANKING.kind_damping ** len(alike), RANKING.place_damping**near, RANKING.object_damping**again
         return one.evidence.score * damping[0] * damping[1] * damping[2], one.evidence.id
 
     while left and len(chosen) < limit:
