@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, HttpUrl, SecretStr, model_validator
+from pydantic import BeforeValidator, Field, HttpUrl, SecretStr, model_validator
 
 from schemas.section import CaFile, Positive, Seconds, Section
 
 LEAST_PROMPT_TOKENS: Final = 2_048
+
+File = Annotated[Path | None, BeforeValidator(lambda given: given or None)]
+JwtAlgorithm = Literal["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+
 
 class Model(Section):
     base_url: HttpUrl | None = Field(
@@ -62,19 +66,27 @@ class Api(Section):
 
 
 class Access(Section):
-    """Who may see what. Without a policy file every key of `api.api_keys` sees everything."""
+    """Who may see what. Without a policy file whoever is let in sees everything."""
 
-    policy_file: Path | None = Field(None, description="YAML: principals and groups -> clusters and namespaces")
+    policy_file: File = Field(
+        None, description="YAML: principals and groups -> clusters and namespaces; deploy/policy.example.yaml shows it"
+    )
     anonymous: bool | None = Field(
-        None, description="whether requests without a key are answered; unset: only when no key and no policy is set"
+        None, description="whether requests without credentials are answered; unset: only where none are configured"
     )
     jwt_jwks_url: HttpUrl | None = Field(None, description="keys of the identity provider (OIDC)")
-    jwt_secret: SecretStr = Field(SecretStr(""), description="shared secret of HS256 tokens, instead of a JWKS")
-    jwt_issuer: str = ""
-    jwt_audience: str = ""
-    jwt_groups_claim: str = "groups"
+    jwt_secret: SecretStr = Field(
+        SecretStr(""), description="shared secret of HS256 tokens, 32 bytes or more, instead of a JWKS"
+    )
+    jwt_algorithms: tuple[JwtAlgorithm, ...] = Field(
+        ("RS256", "ES256"), min_length=1, description="of keys from the JWKS; a shared secret is HS256 only"
+    )
+    jwt_issuer: str = Field("", description="`iss` that a token must have; needed with a JWKS")
+    jwt_audience: str = Field("", description="`aud` that a token must have; needed with a JWKS")
+    jwt_groups_claim: str = Field("groups", description="dots lead into objects: realm_access.roles")
     webui_jwt_secret: SecretStr = Field(
-        SecretStr(""), description="Open WebUI's FORWARD_USER_INFO_HEADER_JWT_SECRET: its users become principals"
+        SecretStr(""),
+        description="Open WebUI's FORWARD_USER_INFO_HEADER_JWT_SECRET, 32 bytes or more: its users become principals",
     )
     ca_file: CaFile = Field(None, description="authorities of the JWKS server")
 
@@ -90,7 +102,7 @@ class Quotas(Section):
 class Audit(Section):
     """One JSON line for each question: who, what, which evidence. Never what the evidence says."""
 
-    file: Path | None = Field(None, description="appended to; unset: the log")
+    file: File = Field(None, description="appended to, and opened again when it is renamed; unset: the log")
     topic: str = Field("", description="Kafka topic that gets the same lines; empty: none")
 
 
@@ -119,9 +131,7 @@ class Ranking(Section):
     kind_damping: Factor = Field(0.96, description="per piece already chosen of the same kind")
     place_damping: Factor = Field(0.97, description="per piece already chosen of the same kind and workload")
     object_damping: Factor = Field(0.8, description="per event already chosen that tells the same")
-    recent_s: Seconds = Field(
-        600.0, description="evidence so much older than the end counts 1/e as recent"
-    )
+    recent_s: Seconds = Field(600.0, description="evidence so much older than the end counts 1/e as recent")
     rank_constant: Positive = Field(60, description="of reciprocal rank fusion; more: less is made of the first places")
     words: Weight = Field(1.0, description="of the search by words, in fusion")
     meaning: Weight = Field(1.0, description="of the search by meaning, in fusion")
