@@ -1,13 +1,13 @@
 """Everything an answer may rest on: the plan of the question, ranked evidence, runbook sections, what could be seen."""
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final
 from zoneinfo import ZoneInfo
 
-from cag import queries
-from cag.freshness import TextOnly, freshness
+from cag.coverage import CoverageReader
+from cag.freshness import with_trouble
 from cag.lag import LagReader
 from cag.plan import Catalog, plan
 from cag.reads import IndexReader, Live, LiveGeneration
@@ -17,7 +17,7 @@ from cag.scope import visible_in
 from processors.embed import Embedder
 from processors.generation import names_for
 from schemas.answer import Query
-from schemas.context import Context, Evidence, Freshness, Plan, Scope, Span
+from schemas.context import Context, Evidence, Freshness, Plan, Scope
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
 from schemas.settings import Settings
@@ -34,13 +34,12 @@ class Gathering:
     def __init__(
         self, settings: Settings, reader: IndexReader, embedder: Embedder, runbooks: RunbookFollower, lag: LagReader
     ) -> None:
-        self._settings, self._reader, self._embedder, self._runbooks, self._lag = (
-            settings, reader, embedder, runbooks, lag,
-        )  # fmt: skip
+        self._settings, self._embedder, self._runbooks = settings, embedder, runbooks
         self._names = names_for(settings)
         self._retrieval = Retrieval(reader, self._names, settings.ranking)
         self._live = LiveGeneration(reader, self._names)
-        self._steady = frozenset(i.topic for i in settings.kafka.inputs if i.signal in (Signal.LOG, Signal.METRIC))
+        steady = {i.topic: i.signal for i in settings.kafka.inputs if i.signal in (Signal.LOG, Signal.METRIC)}
+        self._coverage = CoverageReader(reader, self._names, lag, steady)
         self._catalogs: dict[Scope, tuple[float, Catalog]] = {}
 
     async def plan(self, query: Query, trouble: list[str]) -> tuple[Plan, Catalog]:
@@ -66,50 +65,59 @@ class Gathering:
         self, query: Query, made: Plan, catalog: Catalog, trouble: list[str], watch: Stopwatch
     ) -> Context:
         """The context of a plan. A question about runbooks alone searches nothing else."""
-        embedding = asyncio.create_task(self._vector(made, trouble, watch))
         facts: list[Evidence] = []
-        if made.about == "live":
-            try:
-                live = await self._live.read()
-                names = live.names if live else None
-                made = await self._retrieval.anchored(made, query.scope, names)
+        async with asyncio.TaskGroup() as beside:  # a client that hangs up ends all of it
+            embedding = beside.create_task(self._vector(made, trouble, watch))
+            live = None
+            if made.about == "live":
+                made, live = await self._anchored(made, query.scope, trouble)
+            looking = beside.create_task(self._look(query.scope, query.now, made))
+            if made.about == "live":
                 nearest = self._nearest(embedding, live, trouble)
-                limit = query.limit or self._settings.api.max_evidence
-                found = await self._retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
-                facts = [piece for piece in found if visible_in(query.scope, piece.cluster, piece.namespace)]
-            except (SinkUnavailable, SinkMisconfigured) as error:
-                trouble.append(f"the index could not be searched ({error})")
-        library = self._runbooks.library
-        guides = library.find(made, facts, query.scope, await embedding, RUNBOOKS_SHOWN)
-        watch.lap("runbooks")
-        if self._runbooks.trouble:
-            trouble.append(self._runbooks.trouble)
-        seen = await self.freshness(query.scope, query.now, made, trouble)
+                facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
+            guides = self._runbooks.library.find(made, facts, query.scope, await embedding, RUNBOOKS_SHOWN)
+            watch.lap("runbooks")
+            seen = await looking
         watch.lap("freshness")
+        seen = with_trouble(seen, [*trouble, *filter(None, [self._runbooks.trouble])])
         return Context(plan=made, evidence=(*facts, *guides), freshness=seen, timings_ms=watch.timings_ms)
 
-    async def freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
-        """What could be seen at `now`, of the range of a plan or of the day before."""
-        marks: list[dict[str, Any]] = []
-        said, text_only = list(trouble), None
+    async def _anchored(self, made: Plan, scope: Scope, trouble: list[str]) -> tuple[Plan, Live | None]:
+        """The plan with its range where the question means it, and the generation to search."""
+        live = None
         try:
-            span = made.span if made else Span(start=now - timedelta(days=1), end=now)
-            searches = [
-                (self._names.alias("watermarks"), queries.watermarks(scope)),
-                (self._names.alias("patterns"), queries.text_only(scope, span, made.namespaces if made else ())),
-            ]
-            found, unembedded = await self._reader.together(searches)
-            text_only = TextOnly.of(unembedded)
-            marks = [mark for hit in found["hits"]["hits"] if _may_know(mark := hit["_source"], scope)]
-        except (SinkUnavailable, SinkMisconfigured):
-            said.append("the watermarks could not be read")
-        since = int(made.span.start.timestamp() * 1000) if made else int((now.timestamp() - 86_400) * 1000)
-        ends = await asyncio.to_thread(self._lag.ends)
-        letters = await asyncio.to_thread(self._lag.dead_letters_since, since)
-        return freshness(
-            marks, now=now, steady=self._steady, plan=made, ends=ends, dead_letters=letters, text_only=text_only,
-            trouble=said,
-        )  # fmt: skip
+            live = await self._live.read()
+            made = await self._retrieval.anchored(made, scope, live.names if live else None)
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            trouble.append(f"the index could not be asked which generation is live ({error})")
+        return made, live
+
+    async def _facts(
+        self,
+        query: Query,
+        made: Plan,
+        catalog: Catalog,
+        live: Live | None,
+        nearest: Coroutine[Any, Any, Sequence[float] | None],
+        trouble: list[str],
+        watch: Stopwatch,
+    ) -> list[Evidence]:
+        """Ranked evidence, runbooks excepted, checked against the scope once more."""
+        limit, names = query.limit or self._settings.api.max_evidence, live.names if live else None
+        try:
+            found = await self._retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
+        except (SinkUnavailable, SinkMisconfigured) as error:
+            trouble.append(f"the index could not be searched ({error})")
+            return []
+        return [piece for piece in found if visible_in(query.scope, piece.cluster, piece.namespace)]
+
+    async def freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
+        """What could be seen at `now`, of the range of a plan or of the day before; first what went wrong elsewhere."""
+        seen = await self._look(scope, now, made)
+        return with_trouble(seen, [*trouble, *filter(None, [self._runbooks.trouble])])
+
+    def _look(self, scope: Scope, now: datetime, made: Plan | None) -> Coroutine[Any, Any, Freshness]:
+        return self._coverage.read(scope, now, made, self._runbooks.age_s)
 
     async def _catalog(self, scope: Scope, now: datetime, trouble: list[str]) -> Catalog:
         loop_now = asyncio.get_running_loop().time()
@@ -153,8 +161,3 @@ class Gathering:
             )
             return None
         return vector
-
-
-def _may_know(mark: Mapping[str, Any], scope: Scope) -> bool:
-    """A partition belongs to no namespace; a source is for those who may see what it says."""
-    return mark["level"] in ("partition", "gap") or visible_in(scope, mark["cluster"], mark["namespace"])

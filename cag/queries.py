@@ -178,8 +178,8 @@ def catalog(scope: Scope, start_ms: int) -> Json:
 
 
 def watermarks(scope: Scope) -> Json:
-    """Sources in scope, and all partitions and gaps in them (a partition belongs to no namespace)."""
-    partitions = {"terms": {"level": ["partition", "gap"]}}
+    """Sources in scope; partitions with their gaps and replays, which belong to no namespace."""
+    partitions = {"terms": {"level": ["partition", "gap", "replay"]}}
     sources = {"bool": {"filter": [{"term": {"level": "source"}}, *in_scope(scope)]}}
     return {"size": 5_000, "query": {"bool": {"should": [partitions, sources], "minimum_should_match": 1}}}
 

@@ -1,6 +1,7 @@
 """Keeps one library in step with the runbooks in Redis, and its vectors with the library. Work in the background."""
 
 import asyncio
+import time
 from typing import Final
 
 from cag.library import Library
@@ -20,6 +21,12 @@ class RunbookFollower:
         self._runbooks, self._embedder = runbooks, embedder
         self.library = Library.of(Corpus(version="", runbooks=()))
         self.trouble = "the runbooks are not loaded yet"  # one sentence; empty when all is well
+        self._confirmed: float | None = None
+
+    @property
+    def age_s(self) -> float | None:
+        """Seconds since the library was last seen to be what Redis holds; None before the first time."""
+        return None if self._confirmed is None else max(time.monotonic() - self._confirmed, 0.0)
 
     async def follow(self) -> None:
         """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away or empty."""
@@ -30,6 +37,7 @@ class RunbookFollower:
                 if corpus is not None and corpus is not self.library.corpus:
                     self.library = await asyncio.to_thread(Library.of, corpus, self.library)
                 self.trouble = "" if corpus is not None else self._why_none()
+                self._confirmed = time.monotonic() if corpus is not None else self._confirmed
                 more = await self._embed_some()
             except (SinkUnavailable, SinkMisconfigured) as error:
                 self.trouble = f"runbooks may be out of date ({error})"

@@ -115,6 +115,11 @@ class Freshness(_Value):
     newest: AwareDatetime | None = Field(None, description="newest event time over the sources in question")
     sources: tuple[SourceFreshness, ...] = ()
     partitions: tuple[PartitionFreshness, ...] = ()
+    silent: tuple[SourceFreshness, ...] = Field((), description="steady sources that have stopped, as far as is known")
+    lag: int | None = Field(None, description="records behind the end of all inputs; null: unknown, or a past moment")
+    dead_letters: int | None = Field(None, description="records of the range that are not in the index; null: unknown")
+    replays: tuple[str, ...] = Field((), description="what is being read again right now: counts may still change")
+    runbooks_age_s: float | None = Field(None, description="since the runbooks were last seen to be up to date")
     text_only: int = Field(
         0, description="log patterns not embedded yet, as in a burst: found by words, not by meaning"
     )

@@ -24,6 +24,7 @@ from schemas.settings import Settings
 from streams import topics
 from streams.exits import Exit
 from streams.reject_share import DeadLetterLimit, RejectShare
+from streams.replay.announcement import Announcement
 from streams.replay.loop import Replay, Totals
 from streams.replay.meter import Meter
 from streams.replay.pace import Pace, live_lag
@@ -110,18 +111,29 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         sink.prepare()
         drive = Drive(settings=settings, options=options, report=report, reader=reader, sink=sink)
         inputs = [i.topic for i in settings.kafka.inputs]
+        announcement = Announcement(open_index(settings, label), group, names)
+
+        def house() -> None:
+            sink.publish()
+            announcement.beat()
+
+        def tick(replay: Replay) -> None:
+            announcement.left = replay.left
+
         code = drive.run(
             stretches,
             positions,
             ids,
             notes,
-            house=sink.publish,
+            house=house,
             live=lambda: live_lag(broker, live_group, inputs),
             total=sum(stretch.messages for stretch in stretches.values()),
+            tick=tick,
         )
         report.figures["documents_mended"] = repairs.total
         if code == 0:
             sink.publish()
+            announcement.end()
             if contested := repairs.contested(open_index(settings, label)):
                 report.figures["contested"] = contested
                 report.notes.append(

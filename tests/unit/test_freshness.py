@@ -6,8 +6,10 @@ from typing import Any
 
 import pytest
 
-from cag.freshness import TextOnly, freshness
+from cag.cadence import Speaker, Speech, activity, speeches
+from cag.freshness import Seen, TextOnly, freshness, with_trouble
 from schemas.context import Freshness, Plan, Span
+from schemas.records import Signal
 from tests.unit.test_verify import links
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
@@ -36,11 +38,18 @@ def gap(start: int, end: int, *, age_s: float = 60, reason: str = "retention", n
 
 
 def seen(*marks: Mapping[str, Any], **more: Any) -> Freshness:
-    given: dict[str, Any] = {"ends": {}, "dead_letters": 0, "steady": {"logs"}}
-    return freshness(marks, now=NOW, **(given | more))
+    given: dict[str, Any] = {"ends": {}, "dead_letters": 0} | more
+    told = {name: given.pop(name) for name in ("plan", "trouble") if name in given}
+    steady = {"logs": Signal.LOG, "metrics": Signal.METRIC}
+    return freshness(Seen(marks=marks, **given), now=NOW, steady=steady, **told)
 
 
 LONG_AGO = NOW - timedelta(days=2)
+
+
+def heard(patience_s: float, age_s: float, workload: str = "cart") -> dict[Speaker, Speech]:
+    said = Speech(NOW - timedelta(seconds=age_s), timedelta(seconds=patience_s))
+    return {Speaker("", "shop", workload): said}
 
 
 def about(start: datetime, *namespaces: str) -> Plan:
@@ -152,3 +161,90 @@ def test_names_from_telemetry_are_not_markup() -> None:
 
 def test_the_newest_is_over_sources_not_partitions() -> None:
     assert seen(source(100), partition(1)).newest == NOW - timedelta(seconds=100)
+
+
+@pytest.mark.parametrize(
+    ("told", "silent"),
+    [
+        (seen(source(25), heard=heard(20, 25)), True),  # it says five lines a second
+        (seen(source(15), heard=heard(20, 15)), False),
+        (seen(source(100), heard=heard(120, 100)), False),  # it speaks each minute
+        (seen(source(170)), False),  # nobody knows its rhythm yet
+        (seen(source(100, topic="metrics")), True),
+        (seen(source(80, topic="metrics")), False),
+    ],
+)
+def test_a_source_is_silent_by_its_own_rhythm(told: Freshness, silent: bool) -> None:
+    assert bool(told.silent) is silent
+    assert ("cart has been silent" in told.statement) is silent
+
+
+def minutes(*spoken: tuple[float, float, int]) -> Mapping[str, Any]:
+    """(first, last, lines): seconds before now."""
+    buckets = [
+        {"lines": {"value": n}, "first": {"value": ms(first)}, "last": {"value": ms(last)}} for first, last, n in spoken
+    ]
+    return {
+        "aggregations": {"speakers": {"buckets": [{"key": ["c", "shop", "cart"], "minutes": {"buckets": buckets}}]}}
+    }
+
+
+@pytest.mark.parametrize(
+    ("spoken", "patience_s"),
+    [
+        ([(180, 121, 300), (120, 61, 300), (60, 1, 300)], 20),  # five a second
+        ([(180, 179, 90), (120, 119, 90), (60, 59, 90)], 118),  # a job that runs each minute
+        ([(600, 541, 7), (480, 430, 7), (100, 61, 7)], 180),  # seldom
+        ([(60, 1, 3_000)], 180),  # it has only begun
+        ([(180, 121, 21), (120, 61, 21), (60, 1, 21)], 19.9),
+    ],
+)
+def test_patience_is_what_chance_and_habit_allow(spoken: list[tuple[float, float, int]], patience_s: float) -> None:
+    ((who, said),) = speeches(minutes(*spoken)).items()
+    assert who == Speaker("c", "shop", "cart")
+    assert said.patience.total_seconds() == pytest.approx(max(patience_s, 20), abs=1)
+
+
+def test_only_what_was_whole_by_then_says_who_had_spoken() -> None:
+    filters = activity(NOW, [{"term": {"namespace": "shop"}}])["query"]["bool"]["filter"]
+    assert {"range": {"last_ms": {"lte": ms(0)}}} in filters
+    assert {"term": {"namespace": "shop"}} in filters
+
+
+def test_a_past_moment_is_told_as_it_stood_then() -> None:
+    marks = (source(-3_600), source(400, "gone"), partition(10))  # an hour later cart still speaks
+    told = seen(*marks, past=True, heard=heard(20, 30), ends={("logs", 0): 9_999})
+    assert told.newest == NOW - timedelta(seconds=30)
+    assert {s.workload for s in told.silent} == {"gone"}
+    assert told.partitions == ()
+    assert told.lag is None
+
+
+def test_when_all_fall_silent_the_reason_is_one() -> None:
+    sources = [source(300, f"w{n}") for n in range(6)]
+    assert seen(*sources).missing == ("all 6 sources have been silent since 20:10:00",)
+    waiting = seen(*sources, partition(10), ends={("logs", 0): 500})
+    assert waiting.missing == ("nothing has been indexed since 20:10:00 and 489 records wait: are the workers running",)
+
+
+def test_what_was_asked_about_is_named_first() -> None:
+    sources = [source(200 + n, f"w{n}") for n in range(9)]
+    plan = Plan(question="?", span=Span(start=NOW, end=NOW), workloads=("w8",))
+    assert seen(source(1), *sources, plan=plan).missing[0].startswith("shop/w8 ")
+
+
+@pytest.mark.parametrize(("age_s", "state"), [(5, "is going on"), (100, "was interrupted")])
+def test_a_replay_is_said(age_s: float, state: str) -> None:
+    mark = {"level": "replay", "topic": "logs", "offset": 1_200, "searchable_ms": ms(age_s)}
+    assert seen(source(1), mark).replays == (f"a replay of logs {state} with 1,200 messages left: counts may change",)
+
+
+def test_trouble_elsewhere_is_said_first_in_the_statement_too() -> None:
+    told = with_trouble(seen(source(2), dead_letters=3), ["the index is away"])
+    assert told.missing[0] == "the index is away"
+    assert "Not seen: the index is away; 3 records" in told.statement
+
+
+def test_old_runbooks_are_said() -> None:
+    assert "20 min ago" in seen(source(1), runbooks_age_s=1_200).statement
+    assert seen(source(1), runbooks_age_s=2).missing == ()
