@@ -17,7 +17,8 @@ from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
 
 DAY: Final = timedelta(days=1)
-CADENCE_EVERY_S: Final = 60.0  # it changes slowly, and all questions share it
+CADENCE_EVERY_S: Final = 30.0  # it changes slowly, and all questions share it
+CADENCE_AT_FIRST_S: Final = 5.0  # while nobody has been heard
 PAST: Final = timedelta(minutes=1)  # what was indexed so long after the asked moment makes it a past one
 
 
@@ -65,11 +66,11 @@ class CoverageReader:
         return {who: said for who, said in speeches(answer).items() if visible_in(scope, who.cluster, who.namespace)}
 
     async def _lately(self, now: datetime) -> Mapping[Speaker, Speech]:
-        """The rhythm of all sources, a minute old at most; only the first question waits for it."""
-        clock = asyncio.get_running_loop().time()
+        """The rhythm of all sources, as it was at the question before; only the first question waits for it."""
+        clock, every = asyncio.get_running_loop().time(), CADENCE_EVERY_S if self._cadence else CADENCE_AT_FIRST_S
         if self._cadence_at is None:
             await self._listen(now)
-        elif clock - self._cadence_at > CADENCE_EVERY_S and (self._refresh is None or self._refresh.done()):
+        elif clock - self._cadence_at > every and (self._refresh is None or self._refresh.done()):
             self._refresh = asyncio.create_task(self._listen(now))
         return self._cadence
 
