@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from cag.assemble import assemble
+from cag.assemble import Assembler
 from cag.detail import EvidenceReader
 from cag.gather import Gathering
 from cag.generate import Generator, Written
@@ -45,6 +45,7 @@ class Assistant:
         self._runbooks = RunbookFollower(runbooks, embedder)
         self._lag = LagReader(settings.kafka)
         self._gather = Gathering(settings, reader, embedder, self._runbooks, self._lag)
+        self._assembler = Assembler(settings.model, settings.api)
         self._generate = Generator(model, settings)
         self._detail = EvidenceReader(reader, names_for(settings), SourceRecords(settings))
         self._tasks: list[asyncio.Task[None]] = []
@@ -83,12 +84,7 @@ class Assistant:
         """Status, sources, text, one `Done`. Whatever the model does, an answer comes."""
         yield Status("Searching logs, events, metrics, alerts and runbooks", False)
         context = await self._gather.context(query)
-        prompt = assemble(
-            context,
-            query.turns[:-1],
-            headings=self._runbooks.library.headings(),
-            budget_tokens=self._settings.api.evidence_tokens,
-        )
+        prompt = self._assembler.prompt(context, query, self._runbooks.library.corpus)
         for number, piece in enumerate(prompt.cited, 1):
             yield Source(number, piece)
         yield Status(f"Found {len(prompt.cited)} pieces of evidence", True)
