@@ -4,7 +4,7 @@ import gzip
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Final
@@ -125,8 +125,18 @@ def paced(
         yield message
 
 
-def write_set(messages: Iterable[Message], incidents: Iterable[Incident], folder: Path, *, name: str) -> int:
-    """Write an evaluation set; returns the number of messages. Values must be JSON (play with `binary=False`)."""
+def write_set(
+    messages: Iterable[Message],
+    incidents: Iterable[Incident],
+    folder: Path,
+    *,
+    name: str,
+    tasks: Sequence[Mapping[str, Any]] = (),
+) -> int:
+    """Write an evaluation set; returns the number of messages. Values must be JSON (play with `binary=False`).
+
+    `tasks`: what is asked, instead of the incidents' own questions.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     incidents = tuple(incidents)
     written = 0
@@ -145,8 +155,8 @@ def write_set(messages: Iterable[Message], incidents: Iterable[Incident], folder
         "runbooks": "runbooks/",
     }
     (folder / "set.json").write_text(json.dumps(described, indent=2) + "\n")
-    tasks = [json.dumps(task) for incident in incidents for task in incident.tasks()]
-    (folder / "tasks.jsonl").write_text("\n".join(tasks) + "\n")
+    asked = tasks or [task for incident in incidents for task in incident.tasks()]
+    (folder / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in asked))
     copy_runbooks(folder / "runbooks")
     return written
 

@@ -30,6 +30,7 @@ class Incident:
     runbook: Expectation
     turns: tuple[str, ...]  # the same as a conversation: what the user types, one after another
     rows: tuple[Row, ...] = field(repr=False)
+    over: datetime | None = None  # nothing of it happens any more; None: not while it is played
 
     @property
     def id(self) -> str:
@@ -67,8 +68,9 @@ def _neighbours(estate: Estate, namespace: str, name: str) -> set[str]:
 
 
 def build_incident(
-    estate: Estate, kind: str, victim: str, *, namespace: str, seed: int, start: datetime, end: datetime, alone: bool
-) -> Incident:
+    estate: Estate, kind: str, victim: str, *, namespace: str, seed: int, start: datetime, end: datetime, alone: bool,
+    over: datetime | None = None,
+) -> Incident:  # fmt: skip
     """Write one incident. `alone`: it is the only one in its namespace, so the symptom alone may be asked about."""
     duration_s = (end - start).total_seconds()
     stage = Stage.of(
@@ -93,4 +95,5 @@ def build_incident(
         runbook=Expectation(kind="runbook", path=form.runbook, section=form.section),
         turns=(f"what is wrong with {asked}?", "and what should I do about it?"),
         rows=plot.rows,
+        over=over,
     )

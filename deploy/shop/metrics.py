@@ -1,5 +1,6 @@
 """Measurements: what every pod and node shows on a good day, and how an incident bends it."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -29,6 +30,7 @@ class Series:
     bent: float | None = None
     bends_from_s: float = 0.0  # epoch seconds
     bends_until_s: float = 0.0
+    bends_back_s: float = math.inf
     labels: Mapping[str, str] = field(default_factory=dict)
     pod: Pod | None = None
     kind: str = "gauge"  # or sum, histogram
@@ -42,8 +44,8 @@ class Series:
         return f"{self.name}|{subject}|{sorted(self.labels.items())}"
 
     def expected(self, at_s: float) -> float:
-        """The value without its wobble: a straight line from `usual` to `bent`, then flat."""
-        if self.bent is None or at_s <= self.bends_from_s:
+        """The value without its wobble: a straight line from `usual` to `bent`, then flat, then usual again."""
+        if self.bent is None or not self.bends_from_s < at_s < self.bends_back_s:
             return self.usual
         share = (at_s - self.bends_from_s) / (self.bends_until_s - self.bends_from_s)
         return self.usual + (self.bent - self.usual) * min(1.0, share)

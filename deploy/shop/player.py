@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
+from random import Random
 from typing import Final, assert_never
 
 from deploy.shop import formats
@@ -19,6 +20,10 @@ from deploy.shop.topology import HOME, Estate, Pod, build_estate
 DEFAULT_MINUTES: Final = 20.0
 DEFAULT_RATE: Final = 50.0  # background log lines a second
 QUIET_SHARE: Final = 0.25  # of the time played, before the first incident begins
+PASSING_RATE: Final = 12.0
+PASSING_EVERY: Final = timedelta(minutes=5)  # an incident begins; it has grown when the next one begins
+PASSING_LASTS: Final = 2  # as long as that many turns
+PEACE: Final = 2  # turns without any, at the beginning and at the end
 STAGGER_S: Final = 20.0  # between the beginnings of incidents that are played together
 REGIONS: Final = ("eu", "us", "apac", "sa", "me", "af", "oc", "in", "cn", "jp")
 BATCH_S: Final = 2.0  # how long the collector gathers
@@ -76,6 +81,30 @@ def all_incidents(
     return Scenario(seed=seeds[0], start=start, end=end, estate=estate, incidents=incidents, rate=rate)
 
 
+def passing_incidents(
+    seed: int, *, end: datetime, rate: float = PASSING_RATE, every: timedelta = PASSING_EVERY
+) -> Scenario:
+    """One shop that meets every kind, one after the other and overlapping; each grows, goes on for a while, is over.
+
+    It begins and ends with two turns of peace. Which kind comes when is the seed's choice.
+    """
+    estate = build_estate((HOME,), seed=seed)
+    order = sorted(KINDS)
+    Random(f"{seed}:order").shuffle(order)
+    start = end - every * (len(order) + 2 * PEACE + PASSING_LASTS - 1)
+    victims = cast_victims(estate, HOME, tuple(KINDS), seed)
+    incidents = []
+    for place, kind in enumerate(order):
+        begins = start + every * (PEACE + place)
+        grown, over = begins + every, begins + every * PASSING_LASTS
+        incidents.append(
+            build_incident(
+                estate, kind, victims[kind], namespace=HOME, seed=seed, start=begins, end=grown, alone=False, over=over
+            )
+        )
+    return Scenario(seed=seed, start=start, end=end, estate=estate, incidents=tuple(incidents), rate=rate)
+
+
 def play(scenario: Scenario, *, until: datetime | None = None) -> Iterator[Message]:
     """Every message in order of time, from the start to `until` (the scenario's end unless given)."""
     stop_s = (until or scenario.end).timestamp()
@@ -128,15 +157,15 @@ def _without_the_gone(
 
 
 def _incident_sources(incident: Incident, loudness: float) -> Iterator[Iterator[Happening]]:
-    start_s, end_s = incident.start.timestamp(), incident.end.timestamp()
+    start_s, end_s, over_s = incident.start.timestamp(), incident.end.timestamp(), _over_s(incident)
     for row in incident.rows:
         match row:
             case Lines():
-                yield say(row, seed=incident.id, start_s=start_s, end_s=end_s, loudness=loudness)
+                yield _until(over_s, say(row, seed=incident.id, start_s=start_s, end_s=end_s, loudness=loudness))
             case Happens():
-                yield observe(row, seed=incident.id, start_s=start_s)
+                yield _until(over_s, observe(row, seed=incident.id, start_s=start_s))
             case Fires():
-                yield notify(row, start_s=start_s)
+                yield notify(row, start_s=start_s, over_s=over_s)
             case Bends() | Moves():
                 continue
             case _:
@@ -144,10 +173,18 @@ def _incident_sources(incident: Incident, loudness: float) -> Iterator[Iterator[
 
 
 def _bent_series(incident: Incident) -> Iterator[Series]:
-    start_s, end_s = incident.start.timestamp(), incident.end.timestamp()
+    start_s, end_s, over_s = incident.start.timestamp(), incident.end.timestamp(), _over_s(incident)
     for row in incident.rows:
         if isinstance(row, Bends):
-            yield row.bent(begin_s=start_s + row.after_s, end_s=end_s)
+            yield row.bent(begin_s=start_s + row.after_s, end_s=end_s, over_s=over_s)
+
+
+def _over_s(incident: Incident) -> float:
+    return incident.over.timestamp() if incident.over else math.inf
+
+
+def _until(over_s: float, happening: Iterator[Happening]) -> Iterator[Happening]:
+    return takewhile(lambda one: one.at_s < over_s, happening)
 
 
 def _ship(happening: Iterator[Happening], scenario: Scenario) -> Iterator[Message]:

@@ -1,5 +1,6 @@
 """The rows an incident is written in, and how rows become things that happen."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from random import Random
@@ -11,6 +12,7 @@ from deploy.shop.topology import Pod, stable_uid
 from deploy.shop.wording import fill
 
 LEAST_PER_MINUTE = 4.0  # quiet rows keep their rate when the others are turned down
+GROUPED_S, AGAIN_S = 30.0, 330.0  # after its start an alert is sent, and sent again
 FIRST_SHARE = 0.15  # of the full rate, when a growing row begins
 
 
@@ -61,8 +63,8 @@ class Bends:
     to: float
     after_s: float = 0.0
 
-    def bent(self, *, begin_s: float, end_s: float) -> Series:
-        return replace(self.series, bent=self.to, bends_from_s=begin_s, bends_until_s=end_s)
+    def bent(self, *, begin_s: float, end_s: float, over_s: float = math.inf) -> Series:
+        return replace(self.series, bent=self.to, bends_from_s=begin_s, bends_until_s=end_s, bends_back_s=over_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,14 +123,18 @@ def observe(row: Happens, *, seed: str, start_s: float) -> Iterator[Observation]
         gap_s = min(gap_s * 1.15, 120.0)
 
 
-def notify(row: Fires, *, start_s: float) -> Iterator[Notice]:
-    """The alert of a row: once after half a minute of grouping, once more after five minutes."""
+def notify(row: Fires, *, start_s: float, over_s: float = math.inf) -> Iterator[Notice]:
+    """The alert of a row: after half a minute of grouping, once more after five minutes, and when it is over."""
     starts_s = start_s + row.after_s
-    for wait_s in (30.0, 330.0):
+    ends_s = max(over_s, starts_s + GROUPED_S)
+    firing = [(starts_s + wait_s, None) for wait_s in (GROUPED_S, AGAIN_S) if starts_s + wait_s <= ends_s]
+    for at_s, resolved_s in [*firing, (ends_s + GROUPED_S, ends_s)]:
+        if at_s == math.inf:
+            return
         yield Notice(
-            at_s=starts_s + wait_s,
+            at_s=at_s,
             starts_s=starts_s,
-            ends_s=None,
+            ends_s=resolved_s,
             labels={"alertname": row.name, "severity": row.severity, **dict(row.labels)},
             annotations={
                 "summary": row.summary,

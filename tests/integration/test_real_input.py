@@ -31,7 +31,8 @@ from schemas.records import Message, Signal
 from schemas.settings import Kafka, OpenSearch, Worker
 from streams.topics import Broker
 from tests.evaluation import run
-from tests.evaluation.must_gather import rows, write_set
+from tests.evaluation.folders import rows
+from tests.evaluation.must_gather import write_set
 from tests.evaluation.report import figures, tables
 from tests.evaluation.run import Asked
 from tests.evaluation.sets import LabelledSet
