@@ -17,8 +17,8 @@ from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
 
 DAY: Final = timedelta(days=1)
-CADENCE_EVERY_S: Final = 30.0  # it changes slowly, and all questions share it
-CADENCE_AT_FIRST_S: Final = 5.0  # while nobody has been heard
+CADENCE_EVERY_S: Final = 15.0  # it changes slowly, and all questions share it
+CADENCE_OLD_S: Final = 60.0  # then a question waits for it
 PAST: Final = timedelta(minutes=1)  # what was indexed so long after the asked moment makes it a past one
 
 
@@ -29,7 +29,7 @@ class CoverageReader:
         """`steady`: topics whose sources speak all the time; events and alerts come when something happens."""
         self._reader, self._names, self._lag, self._steady = reader, names, lag, steady
         self._cadence: dict[Speaker, Speech] = {}
-        self._cadence_at: float | None = None
+        self._cadence_at = -CADENCE_OLD_S
         self._refresh: asyncio.Task[None] | None = None
 
     async def read(self, scope: Scope, now: datetime, plan: Plan | None, runbooks_age_s: float | None) -> Freshness:
@@ -66,11 +66,11 @@ class CoverageReader:
         return {who: said for who, said in speeches(answer).items() if visible_in(scope, who.cluster, who.namespace)}
 
     async def _lately(self, now: datetime) -> Mapping[Speaker, Speech]:
-        """The rhythm of all sources, as it was at the question before; only the first question waits for it."""
-        clock, every = asyncio.get_running_loop().time(), CADENCE_EVERY_S if self._cadence else CADENCE_AT_FIRST_S
-        if self._cadence_at is None:
+        """The rhythm of all sources; brought up to date beside the question, unless nobody has asked for long."""
+        age = asyncio.get_running_loop().time() - self._cadence_at
+        if age > CADENCE_OLD_S:
             await self._listen(now)
-        elif clock - self._cadence_at > every and (self._refresh is None or self._refresh.done()):
+        elif age > CADENCE_EVERY_S and (self._refresh is None or self._refresh.done()):
             self._refresh = asyncio.create_task(self._listen(now))
         return self._cadence
 
