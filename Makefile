@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo demo-all up down status logs test check lint format bench profile bench-plots eval answers tune screenshots faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo ui demo-all up down status logs test check lint format bench profile bench-plots eval answers tune screenshots faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -12,8 +12,15 @@ help: ## list the targets
 ready: ## install what is missing and build the environment from the lock file
 	@deploy/bootstrap.sh
 
-demo: ready ## the main job: services, workers, API, an incident, a question, a checked answer
-	@$(PYTHON) -m deploy.demo $(ARGS)
+demo: ready ## the main job: services, workers, API, an incident, a question, a checked answer (UI=1: in Open WebUI)
+	@$(PYTHON) -m deploy.demo $(if $(UI),--ui) $(ARGS)
+
+ui: ## install Open WebUI and a browser, for `make demo UI=1`, the browser test and the screenshots
+	@deploy/bootstrap.sh --browser
+	@$(PYTHON) -m deploy.webui install
+
+screenshots: ui ## pictures of answers in Open WebUI, from a real run, into deploy/
+	@$(PYTHON) -m deploy.webui shoot $(ARGS)
 
 demo-all: ready ## every kind of incident, three seeds each, through one running stack; prints the table
 	@$(PYTHON) -m deploy.demo --all $(ARGS)
@@ -64,10 +71,7 @@ answers: ready ## try to make answers lie, leak or break (NAME=corrupted|injecti
 faults: ready ## kill, cut and freeze real services and workers, then account for every record (FULL=1: the long run)
 	@$(PYTHON) -m tests.faults $(if $(FULL),--full) $(ARGS)
 
-runbook-answers: ready ## try to make answers lie, leak or break (NAME=corrupted|injection|isolation|requests|disconnects, FULL=1)
-	@$(PYTHON) -m tests.answers $(NAME) $(if $(FULL),--full) $(ARGS)
-
-faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
+runbook-faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
 	@$(PYTHON) -m tests.faults.runbooks $(ARGS)
 
 redaction: ready ## recall and false hits of redaction, family by family, and its speed

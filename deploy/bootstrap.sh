@@ -2,13 +2,16 @@
 # Make a Debian machine ready: system packages (as root or through sudo), uv, and .venv from the lock file.
 # Safe to repeat; when nothing is missing it takes well under a second.
 #   FRESHET_CACHE   folder for downloads (default: ~/.cache/freshet)
+#   --browser       Chromium and a font as well, for the test of Open WebUI and the screenshots
 set -eu
 
+browser=
 case "${1:-}" in
     -h | --help)
-        sed -n '2,4s/^# \{0,1\}//p' "$0"
+        sed -n '2,5s/^# \{0,1\}//p' "$0"
         exit 0
         ;;
+    --browser) browser=wanted ;;
 esac
 cd "$(dirname "$0")/.."
 cache=${FRESHET_CACHE:-$HOME/.cache/freshet}
@@ -49,6 +52,10 @@ missing_packages() {
     done
     [ -e /usr/include/stdio.h ] || echo libc6-dev
     current || has_headers || echo python3-dev
+    if [ -n "$browser" ]; then
+        [ -x /usr/bin/chromium ] || echo chromium
+        [ -d /usr/share/fonts/truetype/dejavu ] || echo fonts-dejavu-core
+    fi
     # Only needed to get uv, which then brings what else is needed.
     [ -n "$(find_uv)" ] || { has python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; } || echo python3-venv
 }

@@ -4,6 +4,7 @@ Every step is a command that a user could type; the printed times are of this ru
 """
 
 import json
+import os
 import socket
 import sys
 import time
@@ -27,6 +28,7 @@ from deploy.shop.delivery import RUNBOOKS, publish
 from deploy.shop.incidents import KINDS, Incident
 from deploy.shop.player import Scenario, all_incidents, play, single_incident
 from deploy.shop.topology import CLUSTER
+from deploy.webui import environments, server
 from schemas.context import Context
 from schemas.errors import FreshetError
 from schemas.settings import InputSettings, Kafka
@@ -78,15 +80,21 @@ def judge(installation: Installation, incident: Incident, now: datetime) -> Verd
     return Verdict(incident=incident, context=context, found=tuple(causes), guide=guide, milliseconds=spent)
 
 
-def prepare(state: Path, cache: Path, name: str) -> Installation:
-    """Services up, old runs of this name removed, topics made."""
+def prepare(state: Path, cache: Path, name: str, *, until_pid: int | None = None) -> Installation:
+    """Services up, old runs of this name removed, topics made.
+
+    With `until_pid` all that was started ends when that process does, however it does; services that ran before stay.
+    """
+    own = until_pid if all(service.state == "stopped" for service in services.status(state)) else None
     with step("services: Kafka, OpenSearch, Redis, registry") as note:
-        endpoints = services.up(state, cache, report=lambda service, text: note(f"{service}: {text}"))
+        endpoints = services.up(state, cache, report=lambda service, text: note(f"{service}: {text}"), until_pid=own)
         running = services.status(state)
         note(", ".join(f"{s.name} {s.memory_mb} MB" for s in running))
     installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
     with step("topics and index templates") as note:
         installation.stop()
+        if until_pid:
+            installation.stop_with(until_pid)
         installation.remove()
         made = installation.run("streams", "topics", "create")
         note(f"{len(made.splitlines())} topics")
@@ -171,15 +179,33 @@ def show_table(verdicts: Sequence[Verdict]) -> None:
     out.print(table)
 
 
-def stay(installation: Installation, port: int) -> None:
+def start_webui(installation: Installation, home: Path, port: int) -> str:
+    """Open WebUI in front of the API; returns its address."""
+    with step(environments.PRODUCT.title) as note:
+        url = server.start(installation, home, port=free_port(port))
+        note(url)
+    return url
+
+
+def ask_webui(url: str, question: str) -> bool:
+    """Ask through Open WebUI, as its page does; whether a cited answer came back."""
+    with step("the same question through Open WebUI") as note:
+        answer = server.ask(url, server.sign_in(url), question)
+        text = str(answer["choices"][0]["message"]["content"])
+        note(f"{len(text)} characters, {len(answer['freshet']['citations'])} sources")
+    return bool(text) and bool(answer["freshet"]["citations"])
+
+
+def stay(installation: Installation, webui: str) -> None:
     """Say how to ask more, and wait for Ctrl-C."""
+    page = f"open {webui} (no sign-in, this machine only)" if webui else "make demo UI=1, or connect your own to"
     out.print(
         f"""
 Still running. Ask more:
   .venv/bin/python -m api ask "what is wrong in shop?" --url {installation.api_url}
   curl -s {installation.api_url}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model":"freshet","messages":[{{"role":"user","content":"what is wrong in shop?"}}]}}'
-  Open WebUI: OpenAI API base URL {installation.api_url}/v1, any key, model freshet
+  Open WebUI: {page}; OpenAI API base URL {installation.api_url}/v1, any key, model freshet
 Ctrl-C stops everything.""",
         markup=False,
     )
@@ -201,6 +227,8 @@ def main(
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
     name: Annotated[str, typer.Option(help="prefix of its topics, indices and keys")] = "demo",
     keep: Annotated[bool, typer.Option(help="leave everything running at the end")] = False,
+    ui: Annotated[bool, typer.Option("--ui", help="Open WebUI beside it, installed first if need be")] = False,
+    ui_port: Annotated[int, typer.Option(help="of Open WebUI; another is taken when it is not free")] = 3000,
 ) -> None:
     """Play incidents into real services, ask about them, check the answers against what was planted.
 
@@ -217,20 +245,21 @@ def main(
     found_running = any(s.state == "running" for s in services.status(state))
     installation = None
     try:
-        installation = prepare(state, cache, name)
-        port = free_port(port)
-        figures = launch(installation, port, scenario)
+        home = environments.install(environments.PRODUCT, cache, out.print) if ui else None
+        installation = prepare(state, cache, name, until_pid=None if keep else os.getpid())
+        figures = launch(installation, free_port(port), scenario)
         with step(f"{len(scenario.incidents)} question(s)"):
             verdicts = [judge(installation, one, now) for one in scenario.incidents]
         if every:
             show_table(verdicts)
         else:
             show_answer(installation, verdicts[0], now)
-        ok = all(v.ok for v in verdicts)
+        webui = start_webui(installation, home, ui_port) if home else ""
+        ok = all(v.ok for v in verdicts) and (not webui or ask_webui(webui, verdicts[0].incident.question))
         memory = memory_mb(state.resolve())
         report(verdicts, {**figures, "memory_mb": memory, "total_s": round(time.monotonic() - start, 1)}, ok=ok)
         if sys.stdout.isatty() and not every:
-            stay(installation, port)
+            stay(installation, webui)
     except (FreshetError, httpx.HTTPError) as error:
         out.print("[red]error:[/]", str(error), soft_wrap=True, markup=True)
         raise typer.Exit(1) from None

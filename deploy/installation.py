@@ -103,6 +103,10 @@ class Installation:
         if wanted:
             processes.stop(self.state, wanted, grace_s=grace_s)
 
+    def stop_with(self, pid: int) -> None:
+        """All of this installation stops when that process ends, however it ends; the services stay."""
+        self._spawn("watchdog", ["deploy.local.watchdog", str(self.state), str(pid), f"{self.name}."], {})
+
     def kill(self, role: str) -> None:
         """SIGKILL: what a crash looks like."""
         processes.stop(self.state, {f"{self.name}.{role}"}, grace_s=0)

@@ -1,14 +1,14 @@
-"""Stop the services of a state directory when a process ends: `python -m deploy.local.watchdog STATE PID`."""
+"""Stop what runs for a state directory when a process ends: `python -m deploy.local.watchdog STATE PID [PREFIX]`."""
 
 import os
 import sys
 from pathlib import Path
 
-from deploy.local.processes import stop, wait_for_end
+from deploy.local.processes import running, stop, wait_for_end
 
 
-def watch(state: Path, pid: int, *, grace_s: float = 20.0) -> None:
-    """Block until the process has ended, however it ended, then stop what runs."""
+def watch(state: Path, pid: int, prefix: str = "", *, grace_s: float = 20.0) -> None:
+    """Block until the process has ended, however it ended, then stop what runs (and has a name that begins so)."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:  # ended before we looked
@@ -16,8 +16,11 @@ def watch(state: Path, pid: int, *, grace_s: float = 20.0) -> None:
     else:
         wait_for_end(descriptor)
         os.close(descriptor)
-    stop(state, grace_s=grace_s)
+    if not prefix:
+        stop(state, grace_s=grace_s)
+    elif names := {name for name in running(state) if name.startswith(prefix)}:
+        stop(state, names, grace_s=grace_s)
 
 
 if __name__ == "__main__":
-    watch(Path(sys.argv[1]), int(sys.argv[2]))
+    watch(Path(sys.argv[1]), int(sys.argv[2]), *sys.argv[3:4])
