@@ -13,15 +13,12 @@ from api import stream, webui
 from api.disconnect import unless_gone
 from api.errors import ApiError, request_id_of
 from api.stream import KEEPALIVE, Envelope, Stopwatch, Wish
-from api.wiring import Wired, Wiring
+from api.wiring import Wired, Wiring, principal_of
 from schemas.answer import Done, Query
 from schemas.chat import ChatRequest, Completion, Model, ModelList
-from schemas.context import Scope
 
 KEEPALIVE_S: Final = 10  # Open WebUI and proxies give up on a silent connection after a minute or less
 SHUTDOWN_GRACE_S: Final = 15  # answers under way may end before the process does
-
-ALL: Final = Scope()
 
 router = APIRouter(prefix="/v1", tags=["OpenAI"])
 
@@ -57,26 +54,30 @@ async def chat_completions(body: ChatRequest, request: Request, wiring: Wired) -
     task = webui.task_answer(body, request.headers)
     if task is not None:
         return JSONResponse(stream.task_completion(envelope, task).model_dump(mode="json", exclude={"freshet"}))
+    scope = body.freshet.scope.within(principal_of(request).scope)
     query = Query(
         turns=body.turns(),
-        scope=body.freshet.scope.within(ALL),
+        scope=scope,
         now=body.freshet.now or now,
         zone=body.freshet.zone,
         max_tokens=body.max_completion_tokens or body.max_tokens,
     )
-    parts = Stopwatch(metrics=wiring.metrics, clock=wiring.clock).watch(wiring.assistant.answer(query))
+    account = await wiring.opened(request, scope, query.turns[-1].content)
+    answer = account.watch(wiring.assistant.answer(query))
+    parts = Stopwatch(metrics=wiring.metrics, clock=wiring.clock).watch(answer)
     if body.stream:
         usage = body.stream_options is not None and body.stream_options.include_usage
         wish = Wish(usage=usage, events=webui.is_webui(request.headers))
         chunks = stream.chunks(parts, envelope, wish)
-        return _event_stream(stream.sse(chunks, request_id_of(request), wiring.metrics))
-    answer, done = await unless_gone(request, stream.completion(parts, envelope))
-    return JSONResponse(answer.model_dump(mode="json"), headers=_headers(done))
+        return _event_stream(stream.sse(chunks, request_id_of(request), wiring.metrics), account.headers)
+    whole, done = await unless_gone(request, stream.completion(parts, envelope))
+    return JSONResponse(whole.model_dump(mode="json"), headers=_headers(done) | account.headers)
 
 
-def _event_stream(events: AsyncGenerator[ServerSentEvent, None]) -> EventSourceResponse:
+def _event_stream(events: AsyncGenerator[ServerSentEvent, None], headers: dict[str, str]) -> EventSourceResponse:
     return EventSourceResponse(
         events,
+        headers=headers,
         ping=KEEPALIVE_S,
         ping_message_factory=lambda: KEEPALIVE,
         sep="\n",

@@ -2,38 +2,45 @@
 
 from typing import Annotated, Final
 
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from api.disconnect import unless_gone
 from api.errors import ApiError
-from api.wiring import Scoped, Wired
+from api.wiring import Scoped, Wired, principal_of
 from schemas import answer
 from schemas.chat import ContextRequest, Moment
-from schemas.context import Context, EvidenceDetail, Freshness, Scope
+from schemas.context import Context, EvidenceDetail, Freshness
 
-ALL: Final = Scope()
 MOST_AROUND: Final = 100
 
 router = APIRouter(prefix="/v1", tags=["Evidence"])
 
 
 @router.post("/context")
-async def context(body: ContextRequest, request: Request, wiring: Wired) -> Context:
+async def context(body: ContextRequest, request: Request, response: Response, wiring: Wired) -> Context:
     """The plan and the ranked evidence for a question, without a model call: for other agents and for evaluation."""
     now = body.now or wiring.now()
-    query = answer.Query(turns=body.turns(), scope=body.scope.within(ALL), now=now, zone=body.zone, limit=body.limit)
-    return await unless_gone(request, wiring.assistant.context(query))
+    scope = body.scope.within(principal_of(request).scope)
+    query = answer.Query(turns=body.turns(), scope=scope, now=now, zone=body.zone, limit=body.limit)
+    with await wiring.opened(request, scope, query.turns[-1].content) as account:
+        found = await unless_gone(request, wiring.assistant.context(query))
+        account.found(found)
+    response.headers.update(account.headers)
+    return found
 
 
 @router.get("/evidence/{id:path}")
 async def evidence(
     id: Annotated[str, Path(max_length=512)],
+    request: Request,
     wiring: Wired,
     scope: Scoped,
     context: Annotated[int, Query(ge=0, le=MOST_AROUND, description="lines of the same entity before and after")] = 0,
 ) -> EvidenceDetail:
     """The documents behind a citation, and its source records read back from Kafka, or why they cannot be."""
-    detail = await wiring.assistant.evidence(id, scope=scope, around=context)
+    with await wiring.opened(request, scope) as account:
+        detail = await wiring.assistant.evidence(id, scope=scope, around=context)
+        account.opened(id, detail)
     if detail is None:
         raise ApiError(404, "There is no such evidence (any more), or not for you.", code="evidence_not_found")
     return detail
@@ -41,7 +48,17 @@ async def evidence(
 
 @router.get("/sources")
 async def sources(
-    wiring: Wired, scope: Scoped, now: Annotated[Moment | None, Query(description="as of this moment")] = None
+    request: Request,
+    wiring: Wired,
+    scope: Scoped,
+    now: Annotated[Moment | None, Query(description="as of this moment")] = None,
 ) -> Freshness:
-    """The newest event time per source and partition, lag, and what cannot be seen."""
-    return await wiring.assistant.sources(scope=scope, now=now or wiring.now())
+    """The newest event time per source and partition, lag, and what cannot be seen.
+
+    Sources are those of the asker's scope. Partitions are told to everyone: a topic is shared by all namespaces, its
+    name and its lag say nothing of any of them, and without them nobody could tell "quiet" from "not read yet".
+    """
+    with await wiring.opened(request, scope) as account:
+        seen = await wiring.assistant.sources(scope=scope, now=now or wiring.now())
+        account.close("answered")
+    return seen

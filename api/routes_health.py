@@ -27,7 +27,7 @@ async def readyz(wiring: Wired) -> Response:
     """Whether questions can be answered, and what is wrong with each part. 503 while the index is away."""
     try:
         async with asyncio.timeout(READINESS_TIMEOUT_S):
-            parts = await wiring.assistant.readiness()
+            parts = await wiring.assistant.readiness() | wiring.door.readiness()
     except TimeoutError:
         parts = {REQUIRED: f"the check took longer than {READINESS_TIMEOUT_S:g} s"}
     state = _state(parts)

@@ -5,6 +5,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from schemas.answer import Mode
 from schemas.telemetry import (
     API_ANSWERS,
+    API_AUDIT_LOST,
     API_BROKEN_ANSWERS,
     API_FIRST_TEXT_SECONDS,
     API_REQUESTS,
@@ -31,6 +32,10 @@ class ApiMetrics:
         self._answers = _counter(API_ANSWERS, self.registry)
         self._broken = _counter(API_BROKEN_ANSWERS, self.registry)
         self._first_text = _histogram(API_FIRST_TEXT_SECONDS, self.registry)
+        self._audit_lost = _counter(API_AUDIT_LOST, self.registry)
+
+    def audit_lost(self, where: str, lines: int) -> None:
+        self._audit_lost.labels(where).inc(lines)
 
     def responded(self, route: str, status: int, seconds: float) -> None:
         self._requests.labels(route, str(status)).inc()

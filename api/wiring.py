@@ -1,16 +1,24 @@
-"""What routes get from the app: settings, assistant, metrics, and the moment of a request."""
+"""What routes get from the app: settings, assistant, metrics, who asks, and the moment of a request."""
 
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import Depends, Query, Request
 
+from api.access import Doorkeeper
+from api.account import Account
+from api.audit import AuditLog
+from api.errors import ApiError, request_id_of
 from api.port import Answering
+from api.quota import Meter
 from api.telemetry import ApiMetrics
+from schemas.access import Principal
 from schemas.answer_settings import Api
+from schemas.chat import Narrowing
 from schemas.context import Scope
 
 
@@ -23,8 +31,51 @@ class Wiring:
     settings: Api
     assistant: Answering
     metrics: ApiMetrics
+    door: Doorkeeper
+    meter: Meter
+    audit: AuditLog
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.perf_counter
+
+    async def opened(self, request: Request, scope: Scope, question: str | None = None) -> Account:
+        """An account for a request that may go on. Raises ApiError: 403 without any grant, 429 beyond the quota."""
+        principal = principal_of(request)
+        account = Account(
+            meter=self.meter,
+            audit=self.audit,
+            principal=principal,
+            route=request.scope["route"].path,
+            request_id=request_id_of(request),
+            client=request.client.host if request.client else "",
+            scope=scope,
+            question=question,
+            clock=self.clock,
+        )
+        try:
+            if not principal.scope.grants:
+                raise _nothing_granted(principal)
+            account.warning = await self.meter.admit(principal)
+        except ApiError as error:
+            account.refused(error)
+            raise
+        return account
+
+
+def principal_of(request: Request) -> Principal:
+    principal = request.state.principal
+    assert isinstance(principal, Principal)
+    return principal
+
+
+def _nothing_granted(principal: Principal) -> ApiError:
+    """Says nothing of what there is, so it may be plain."""
+    who = f"{principal.name} is known, but" if principal.name else "Without a key you are let in, but"
+    return ApiError(
+        HTTPStatus.FORBIDDEN,
+        f"{who} the policy grants no cluster or namespace. Ask whoever keeps the policy file of this service.",
+        code="nothing_granted",
+        kind="permission_error",
+    )
 
 
 def _wiring(request: Request) -> Wiring:
@@ -34,10 +85,12 @@ def _wiring(request: Request) -> Wiring:
 
 
 def _scope(
+    request: Request,
     cluster: Annotated[list[str], Query(description="only these clusters")] = [],  # noqa: B006 - FastAPI copies it
     namespace: Annotated[list[str], Query(description="only these namespaces")] = [],  # noqa: B006
 ) -> Scope:
-    return Scope(clusters=tuple(cluster), namespaces=tuple(namespace))
+    """What the asker may see, narrowed. Beyond the grants it finds nothing, as if nothing were there."""
+    return Narrowing(clusters=tuple(cluster), namespaces=tuple(namespace)).within(principal_of(request).scope)
 
 
 Wired = Annotated[Wiring, Depends(_wiring)]

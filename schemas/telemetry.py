@@ -170,5 +170,18 @@ API_FIRST_TEXT_SECONDS: Final = Metric(
     help="Time from the start of an answer to its first text.",
     buckets=_SECONDS,
 )
+API_AUDIT_LOST: Final = Metric(
+    name="freshet_api_audit_lost",
+    kind="counter",
+    help="Lines of the audit log that were lost, by where: the file, the topic, or the queue in front of both.",
+    labels=("where",),
+)
 
-API_METRICS: Final = (API_REQUESTS, API_SECONDS, API_ANSWERS, API_BROKEN_ANSWERS, API_FIRST_TEXT_SECONDS)
+API_METRICS: Final = (
+    API_REQUESTS,
+    API_SECONDS,
+    API_ANSWERS,
+    API_BROKEN_ANSWERS,
+    API_FIRST_TEXT_SECONDS,
+    API_AUDIT_LOST,
+)
