@@ -12,12 +12,12 @@ from cag.evidence import (
     alert_candidate,
     event_candidate,
     log_candidates,
-    metric_candidate,
     moment,
     told,
 )
 from cag.reads import IndexReader
 from cag.scope import in_scope, visible_in
+from cag.series import metric_candidate
 from cag.source_records import SourceRecords
 from schemas.context import Evidence, EvidenceDetail, Plan, Scope, SourceRecord, Span
 from schemas.documents import MINUTE_MS, Names

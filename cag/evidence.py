@@ -2,23 +2,22 @@
 
 import math
 import re
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from processors.fold import OBSERVATIONS
+from processors.shape import summary_of
 from processors.template import template
 from schemas.context import Evidence, Span
-from schemas.documents import MINUTE_MS, day_of
+from schemas.documents import DAY_MS, MINUTE_MS, day_of
 from schemas.records import severity_band
 
 Json = Mapping[str, Any]
 SHOWN_CHARS: Final = 600
 HEADLINE_CHARS: Final = 70
 SHOWN_COORDINATES: Final = 4
-SHORTEST_SERIES: Final = 4  # minutes; fewer say nothing about what is usual
 # Minutes since 1970 in at most eight digits end in the year 2160, days in 2999: no calendar is left.
 _WRITTEN: Final = re.compile(
     r"(?:log|metric)-[0-9a-f]{1,40}-[0-9]{1,8}-[0-9]{1,8}|(?:event|alert)-[12][0-9]{7}-[0-9a-f]{1,40}"
@@ -66,6 +65,7 @@ class Candidate:
     pod: str = ""
     node: str = ""
     words: frozenset[str] = frozenset()  # of the text, to see near-duplicates
+    reason: str = ""  # of an event
     line: str = ""  # of a log instead: the words of its template, worked out for those that may be chosen only
 
 
@@ -92,9 +92,17 @@ CHANGE_REASONS: Final = frozenset(
 
 
 def log_candidates(
-    details: Json, newest: Json, past: Mapping[str, float], ranks: Mapping[str, int], span: Span
+    details: Json,
+    newest: Json,
+    past: Mapping[str, float],
+    ranks: Mapping[str, int],
+    span: Span,
+    compared: Span | None = None,
 ) -> list[Candidate]:
-    """Patterns that were active in the range. `past`: how many times each was said in the day before."""
+    """Patterns that were active in the range. `past`: how often each was said in the compared period or the day before.
+
+    What is compared says so in its text: "(336 times, 2 in the compared period)".
+    """
     buckets = details.get("aggregations", {}).get("patterns", {}).get("buckets", [])
     if not buckets:
         return []
@@ -111,13 +119,20 @@ def log_candidates(
         band = severity_band(int(said["severity_number"]))
         entities = [e["key"] for e in bucket["entities"]["buckets"]]
         shown = _until(said.get("exemplars") or [], end_ms)
-        line = shown[-1]["text"] if shown else ""
+        line, before = shown[-1]["text"] if shown else "", past.get(bucket["key"], 0.0)
+        text = line[:SHOWN_CHARS]
+        if compared:
+            usual = before * (end_ms - start_ms) / max((compared.end - compared.start).total_seconds() * 1000, 1)
+            novel, times = _excess(count, usual), f" ({count} times, {int(before)} in the compared period)"
+            text = line[: SHOWN_CHARS - len(times)] + times
+        else:
+            novel = _novelty(first - seen_from, observed, before, count, end_ms - start_ms)
         made.append(
             Candidate(
                 evidence=Evidence(
                     id=minutes_id("log", bucket["key"], first, last),
                     kind="log",
-                    text=line[:SHOWN_CHARS],
+                    text=text,
                     cluster=said["cluster"],
                     namespace=said["namespace"],
                     workload=said["workload"],
@@ -129,7 +144,7 @@ def log_candidates(
                     coordinates=_coordinates(shown[::-1]),
                 ),
                 severity=_WEIGHT_OF_BAND[band],
-                novel=_novelty(first - seen_from, observed, past.get(bucket["key"], 0.0), count, end_ms - start_ms),
+                novel=novel,
                 relevance=_relevance(ranks.get(bucket["key"])),
                 pod=said["pod"],
                 node=said["node"],
@@ -151,8 +166,8 @@ def told(candidate: Candidate, oldest: Mapping[str, Sequence[Json]]) -> Evidence
 
 
 def _until(exemplars: Sequence[Json], end_ms: float) -> Sequence[Json]:
-    """What was said by the end of the range, the latest last: the minute that it ends in goes on behind it."""
-    return [e for e in exemplars if e["t"] <= end_ms] or exemplars[:1]
+    """What was said by the end of the range, the latest last."""
+    return [e for e in exemplars if e["t"] <= end_ms]
 
 
 def _headline(workload: str, template: str) -> str:
@@ -171,7 +186,10 @@ def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, ran
     if before == 0:
         late = min(max(onset_ms / observed_ms, 0.0), 0.999)
         return min(-count * math.log10(1 - late) / 3, 1.0)
-    usual = before * range_ms / (24 * 3_600_000)
+    return _excess(count, before * range_ms / DAY_MS)
+
+
+def _excess(count: int, usual: float) -> float:
     return min(max((count - usual) / math.sqrt(usual + 1) / 6, 0.0), 1.0)
 
 
@@ -183,30 +201,35 @@ def _coordinates(exemplars: Sequence[Json]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(e["at"] for e in exemplars))[:SHOWN_COORDINATES]
 
 
-def event_candidate(document: Json, rank: int | None, span: Span, day: str, document_id: str) -> Candidate:
-    """A Kubernetes event, as it stood at the end of the range."""
+def event_candidate(document: Json, rank: int | None, span: Span, day: str, document_id: str) -> Candidate | None:
+    """A Kubernetes event as it stood at the end of the range, if it was seen in it."""
     end_ms, start_ms = span.end.timestamp() * 1000, span.start.timestamp() * 1000
-    until = [o for o in document["observations"].values() if o["t"] <= end_ms]
-    latest = max(until, key=lambda o: (o["t"], o["n"]), default={"t": document["first_ms"], "n": 1, "at": ""})
-    count = max((o["n"] for o in until), default=1)
-    reason = document["reason"]
+    seen = document["observations"].values()
+    until = [o for o in seen if o["t"] <= end_ms]
+    if not until and len(seen) >= OBSERVATIONS and document["first_ms"] <= end_ms:
+        until = [{"t": max(document["first_ms"], start_ms), "n": 1, "at": ""}]  # forgotten: later ones took its place
+    latest = max(until, key=lambda o: (o["t"], o["n"]), default=None)
+    if latest is None or latest["t"] < start_ms:
+        return None
+    stood = document if _order_ms(document) <= end_ms else {"message": latest.get("text", ""), "warning": True} | latest
+    reason, message, warning = document["reason"], stood["message"], stood["warning"]
     telling = reason in TELLING_REASONS
-    weight = 1.0 if telling else 0.7 if document["warning"] else 0.45 if reason in CHANGE_REASONS else 0.15
-    text = f"{reason} {document['object_kind']}/{document['object_name']}: {document['message']}"
+    weight = 1.0 if telling else 0.7 if warning else 0.45 if reason in CHANGE_REASONS else 0.15
+    about = f"{reason} {document['object_kind']}/{document['object_name']}"
     return Candidate(
         evidence=Evidence(
             id=f"event-{day.replace('.', '')}-{document_id}",
             kind="event",
-            text=text[:SHOWN_CHARS],
-            title=f"{reason} {document['object_kind']}/{document['object_name']}",
+            text=(f"{about}: {message}" if message else about)[:SHOWN_CHARS],
+            title=about,
             cluster=document["cluster"],
             namespace=document["namespace"],
             workload=document["workload"],
             entity=document["entity"],
             first=moment(document["first_ms"]),
             last=moment(latest["t"]),
-            count=max(count, 1),
-            severity="warn" if document["warning"] else "info",
+            count=max(1, *(o["n"] for o in until)),
+            severity="warn" if warning else "info",
             coordinates=(latest["at"],) if latest["at"] else (),
         ),
         severity=weight,
@@ -214,110 +237,51 @@ def event_candidate(document: Json, rank: int | None, span: Span, day: str, docu
         relevance=_relevance(rank),
         pod=document["pod"],
         node=document["node"],
-        words=frozenset(f"{reason} {document['message']}".lower().split()),
+        words=frozenset(f"{reason} {message}".lower().split()),
+        reason=reason,
     )
 
 
 def alert_candidate(document: Json, span: Span, day: str, document_id: str) -> Candidate | None:
-    """An alert, if it fired at some time in the range."""
+    """An alert as it stood at the end of the range, if it fired at some time in it."""
     start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
     until = [o for o in document["observations"].values() if o["t"] <= end_ms]
     resolved = [o["t"] for o in until if o["status"] == "resolved"]
     if not until or (resolved and max(resolved) < start_ms):
         return None
     status = "resolved" if resolved else "firing"
-    notes = document["annotations"]
-    summary = notes.get("summary") or notes.get("message") or notes.get("description") or ""
+    latest = max(until, key=lambda o: (o["t"], o["status"]))
+    if _order_ms(document) <= end_ms:
+        summary, url = summary_of(document["annotations"]), document.get("runbook_url", "")
+    else:
+        summary, url = latest.get("text", ""), latest.get("url", "")
     weight = _WEIGHT_OF_BAND[severity_band(document["severity_number"])]
+    since = start_ms - document["first_ms"]
     return Candidate(
         evidence=Evidence(
             id=f"alert-{day.replace('.', '')}-{document_id}",
             kind="alert",
             text=f"Alert {document['name']} is {status}: {summary}"[:SHOWN_CHARS],
             title=document["name"],
-            url=document.get("runbook_url", ""),
+            url=url,
             cluster=document["cluster"],
             namespace=document["namespace"],
             workload=document["workload"],
             entity=document["entity"],
             first=moment(document["first_ms"]),
-            last=moment(max(resolved) if resolved else max(o["t"] for o in until)),
+            last=moment(max(resolved) if resolved else latest["t"]),
             severity=severity_band(document["severity_number"]),
             coordinates=tuple(dict.fromkeys(o["at"] for o in until))[-2:],
         ),
         severity=weight if status == "firing" else weight * 0.3,
-        novel=1.0 if document["first_ms"] >= start_ms else 0.5,
+        novel=1.0 if since <= 0 else 0.5 if since <= DAY_MS else 0.2,
         pod=document["pod"],
         node=document["node"],
         words=frozenset(f"{document['name']} {summary}".lower().split()),
     )
 
 
-def metric_candidate(hours: Sequence[Json], span: Span) -> Candidate | None:
-    """One series over the range: its value now, and how far that is from what it was at first."""
-    start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
-    points = sorted(
-        (int(minute), point) for hour in hours for minute, point in hour["points"].items() if int(minute) <= end_ms
-    )
-    inside = [(minute, point) for minute, point in points if minute >= start_ms - MINUTE_MS]
-    if not inside:
-        return None
-    latest = hours[-1]
-    values = [point["v"] for _, point in points]
-    shown, unit = (_rates(points), "/s") if latest["monotonic"] else (values, latest["unit"])
-    if not shown:
-        return None
-    early = shown[: max(len(shown) // 4, 1)]
-    usual, now = statistics.median(early), shown[-1]
-    spread = max(_deviation(early), abs(usual) * 0.1, 1e-9)
-    extreme = max(shown, key=lambda value: abs(value - usual))
-    deviation = abs(extreme - usual) / spread if len(shown) >= SHORTEST_SERIES else 0.0
-    labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
-    named = f"{latest['name']}{{{labels}}}" if labels else latest["name"]
-    text = (
-        f"{named} of {latest['entity']}: now {_number(now)}{unit}, "
-        f"at first {_number(usual)}{unit}, range {_number(min(shown))} to {_number(max(shown))}{unit} "
-        f"over {len(shown)} minutes"
-    )
-    return Candidate(
-        evidence=Evidence(
-            id=minutes_id("metric", latest["series_id"], inside[0][0], inside[-1][0]),
-            kind="metric",
-            text=text[:SHOWN_CHARS],
-            title=latest["name"],
-            cluster=latest["cluster"],
-            namespace=latest["namespace"],
-            workload=latest["workload"],
-            entity=latest["entity"],
-            first=moment(inside[0][0]),
-            last=moment(inside[-1][0]),
-            count=len(inside),
-            coordinates=(inside[-1][1]["o"].split("/", 1)[1],),
-        ),
-        severity=min(deviation / 20, 0.6),
-        novel=min(deviation / 20, 1.0),
-        pod=latest["pod"],
-        node=latest["node"],
-        words=frozenset({latest["name"], latest["workload"]}),  # one pod stands for its replicas
-    )
-
-
-def _deviation(values: Sequence[float]) -> float:
-    """Of a population. The one in `statistics` counts in fractions, which takes a hundred times as long."""
-    mean = math.fsum(values) / len(values)
-    return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / len(values))
-
-
-def _rates(points: Sequence[tuple[int, Json]]) -> list[float]:
-    """Per second, between neighbouring minutes; a counter that falls has been reset and starts from zero."""
-    rates = []
-    for (before, one), (after, two) in pairwise(points):
-        rise = two["v"] - one["v"] if two["v"] >= one["v"] else two["v"]
-        rates.append(rise / ((after - before) / 1000))
-    return rates
-
-
-def _number(value: float) -> str:
-    if abs(value) >= 1 << 20 and float(value).is_integer():
-        return f"{value / (1 << 20):,.0f}Mi" if value < 1 << 34 else f"{value / (1 << 30):,.1f}Gi"
-    return f"{value:,.4g}" if abs(value) < 10_000 else f"{value:,.0f}"
+def _order_ms(document: Json) -> int:
+    """When the text of a lasting thing was last written: an event's observation, or an alert's notification."""
+    observed, sent, *_ = f"{document['latest']['order']}/".split("/")
+    return max(int(observed), int(sent) if sent.isdecimal() and len(sent) == len(observed) else 0)

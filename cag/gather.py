@@ -10,7 +10,7 @@ from cag.coverage import CoverageReader
 from cag.freshness import with_trouble
 from cag.lag import LagReader
 from cag.plan import Catalog, plan
-from cag.reads import IndexReader, Live, LiveGeneration
+from cag.reads import IndexReader, Live, LiveGeneration, Partial
 from cag.retrieval import Retrieval, Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.scope import visible_in
@@ -22,7 +22,6 @@ from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
 from schemas.settings import Settings
 
-CATALOG_DAYS: Final = 7
 CATALOG_REMEMBERED_S: Final = 5.0
 CATALOGS: Final = 1_000  # scopes whose names are remembered
 RUNBOOKS_SHOWN: Final = 3
@@ -84,10 +83,11 @@ class Gathering:
 
     async def _anchored(self, made: Plan, scope: Scope, trouble: list[str]) -> tuple[Plan, Live | None]:
         """The plan with its range where the question means it, and the generation to search."""
-        live = None
+        live, partial = None, Partial()
         try:
             live = await self._live.read()
-            made = await self._retrieval.anchored(made, scope, live.names if live else None)
+            made = await self._retrieval.noting(partial).anchored(made, scope, live.names if live else None)
+            trouble += partial.sentences
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be asked which generation is live ({error})")
         return made, live
@@ -104,11 +104,14 @@ class Gathering:
     ) -> list[Evidence]:
         """Ranked evidence, runbooks excepted, checked against the scope once more."""
         limit, names = query.limit or self._settings.api.max_evidence, live.names if live else None
+        partial = Partial()
         try:
-            found = await self._retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
+            retrieval = self._retrieval.noting(partial)
+            found = await retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be searched ({error})")
             return []
+        trouble += [said for said in partial.sentences if said not in trouble]
         return [piece for piece in found if visible_in(query.scope, piece.cluster, piece.namespace)]
 
     async def freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
@@ -124,7 +127,7 @@ class Gathering:
         known = self._catalogs.get(scope)
         if known and loop_now - known[0] < CATALOG_REMEMBERED_S:
             return known[1]
-        start = int((now - timedelta(days=CATALOG_DAYS)).timestamp() * 1000)
+        start = int((now - timedelta(days=self._settings.retention.occurrences)).timestamp() * 1000)
         try:
             catalog = await self._retrieval.catalog(scope, start)
         except (SinkUnavailable, SinkMisconfigured) as error:

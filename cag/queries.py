@@ -1,9 +1,12 @@
 """Query bodies, pure: the scope is a required argument of every one and is applied inside the kNN clause too."""
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import Any, Final
 
+from cag.changes import LOOKED_BACK, ROLLOUTS, STEPS
+from cag.evidence import TELLING_REASONS
 from cag.scope import in_scope
 from schemas.context import Plan, Scope, Span
 from schemas.documents import MOST_DAYS
@@ -13,6 +16,8 @@ SIMILAR: Final = 150  # by words, and as many by meaning
 ACTIVE_PATTERNS: Final = 300
 WARN: Final = 13
 HISTORY_MS: Final = 24 * 3_600_000
+LINKS, LINKS_CHARS = 8, 20_000
+_LINK: Final = re.compile(r"https?://[^\s<>\"']{1,500}")
 SERIES_MS: Final = 2 * 3_600_000  # of a series before the range: what is usual
 
 
@@ -33,8 +38,10 @@ def active_in(span: Span) -> list[Json]:
 
 
 def minutes_in(span: Span) -> Json:
+    """What was said by the end: the minute that it lies in counts only where nothing was said in it afterwards."""
     start, end = millis(span)
-    return {"range": {"minute_ms": {"gte": start - start % 60_000, "lte": end}}}
+    minutes = {"range": {"minute_ms": {"gte": start - start % 60_000, "lte": end}}}
+    return {"bool": {"filter": [minutes, {"range": {"last_ms": {"lte": end}}}]}}
 
 
 def words_of(plan: Plan) -> Json:
@@ -116,21 +123,49 @@ def _of(pattern_ids: Sequence[str], when: Json, scope: Scope) -> Json:
 
 
 def history(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
-    """How often the same was said in the day before the range: the pattern's own normal."""
+    """How often the same was said in the compared period, or in the day before: the pattern's own normal."""
     start, _ = millis(plan.span)
-    before = {"range": {"minute_ms": {"gte": start - HISTORY_MS, "lt": start - start % 60_000}}}
+    before: Json = {"range": {"minute_ms": {"gte": start - HISTORY_MS, "lt": start - start % 60_000}}}
+    if plan.compared:
+        before = minutes_in(plan.compared)
     return _per_pattern(_of(pattern_ids, before, scope), len(pattern_ids), _SEEN)
 
 
 def events(plan: Plan, scope: Scope, *, warning: bool, size: int) -> Json:
+    """Those that warn, or the others: what names a cause or a change before what says that all is well."""
     filters: list[Json] = [*active_in(plan.span), {"term": {"warning": warning}}, *in_scope(scope)]
     if plan.namespaces:  # events about nodes live in the namespace "default"
         about = [*named(plan), {"term": {"object_kind": "Node"}}]
         filters.append({"bool": {"should": about, "minimum_should_match": 1}})
-    mine = {"terms": {"workload": [*plan.workloads], "boost": 5}}
+    should: list[Json] = [words_of(plan), {"terms": {"workload": [*plan.workloads], "boost": 5}}]
+    if not warning:
+        should += [
+            {"terms": {"reason": sorted(TELLING_REASONS), "boost": 4}},
+            _reasons(ROLLOUTS, 3),
+            _reasons(STEPS, 1),
+        ]
+        if plan.intent == "change":
+            filters.append(_reasons(STEPS))
+    return _by_score(filters, should, size)
+
+
+def changes(plan: Plan, scope: Scope, *, size: int) -> Json:
+    """Steps of changes in the day before the end of the range, rollouts first, the latest first."""
+    day = Span(start=plan.span.end - LOOKED_BACK, end=plan.span.end)
+    filters = [*active_in(day), _reasons(STEPS), {"term": {"warning": False}}, *in_scope(scope), *named(plan)]
+    if plan.workloads:
+        filters.append({"terms": {"workload": list(plan.workloads)}})
+    return _by_score(filters, [_reasons(ROLLOUTS)], size)
+
+
+def _reasons(reasons: Sequence[str], boost: float = 1) -> Json:
+    return {"terms": {"reason": list(reasons), "boost": boost}}
+
+
+def _by_score(filters: Sequence[Json], should: Sequence[Json], size: int) -> Json:
     return {
         "size": size,
-        "query": {"bool": {"filter": filters, "should": [words_of(plan), mine]}},
+        "query": {"bool": {"filter": list(filters), "should": list(should)}},
         "sort": ["_score", {"last_ms": "desc"}, {"uid": "asc"}],
         "track_total_hits": False,
         "track_scores": True,
@@ -138,24 +173,52 @@ def events(plan: Plan, scope: Scope, *, warning: bool, size: int) -> Json:
 
 
 def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
-    """Alerts that fired at some time in the range. One that still fires has no later observation, so it looks back."""
+    """Alerts that fired at some time in the range: begun by its end, and not resolved before its start.
+
+    One that fires says so with its start, however long ago: `last_ms` tells when it was resolved, or nothing.
+    """
     start, end = millis(plan.span)
-    filters: list[Json] = [
-        {"range": {"first_ms": {"lte": end}}},
-        {"range": {"last_ms": {"gte": start - HISTORY_MS}}},
-        *in_scope(scope),
-        *named(plan),
-    ]
-    newest = [{"first_ms": "desc"}, {"fingerprint": "asc"}]
-    return {"size": size, "track_total_hits": False, "query": {"bool": {"filter": filters}}, "sort": newest}
+    over = {"bool": {"filter": [{"term": {"status": "resolved"}}, {"range": {"last_ms": {"lt": start}}}]}}
+    asked: list[Json] = [{"terms": {"name": list(plan.alerts), "boost": 100}}] if plan.alerts else []
+    if urls := links_in(plan.question):
+        asked.append({"terms": {"runbook_url": urls, "boost": 100}})
+    asked += who_is(workloads=plan.workloads, pods=plan.pods, nodes=plan.nodes)
+    return {
+        "size": size,
+        "query": {
+            "bool": {
+                "filter": [{"range": {"first_ms": {"lte": end}}}, *in_scope(scope), *named(plan)],
+                "must_not": [over],
+                "should": asked,
+            }
+        },
+        "sort": ["_score", {"first_ms": "desc"}, {"fingerprint": "asc"}],
+        "track_total_hits": False,
+    }
+
+
+def links_in(question: str) -> list[str]:
+    """Addresses in a question: of a runbook, perhaps, that an alert names."""
+    return list(dict.fromkeys(link.rstrip(".,;:!?)") for link in _LINK.findall(question[:LINKS_CHARS])))[:LINKS]
 
 
 def series(plan: Plan, scope: Scope, who: Sequence[Json], *, size: int) -> Json:
+    """Of these things, of the metrics that the question names, and of what sounds like it."""
     start, end = millis(plan.span)
+    if plan.metrics:
+        who = [*who, {"terms": {"name": list(plan.metrics), "boost": 20}}]
     hours = {"range": {"hour_ms": {"gte": start - SERIES_MS, "lte": end}}}
     query: Json = {"bool": {"filter": [hours, *in_scope(scope), *named(plan)]}}
     query["bool"] |= {"should": [*who, words_of(plan)], "minimum_should_match": 1}
     return {"size": size, "track_total_hits": False, "query": query}
+
+
+def series_then(ids: Sequence[str], compared: Span, scope: Scope, *, size: int) -> Json:
+    """The same series in the compared period."""
+    start, end = millis(compared)
+    hours = {"range": {"hour_ms": {"gte": start - start % 3_600_000, "lte": end}}}
+    filters = [hours, {"terms": {"series_id": list(ids)}}, *in_scope(scope)]
+    return {"size": size, "track_total_hits": False, "query": {"bool": {"filter": filters}}}
 
 
 def who_is(*, workloads: Sequence[str], pods: Sequence[str], nodes: Sequence[str], boost: float = 10) -> list[Json]:
@@ -166,14 +229,18 @@ def who_is(*, workloads: Sequence[str], pods: Sequence[str], nodes: Sequence[str
 def catalog(scope: Scope, start_ms: int) -> Json:
     """Every name that exists, for the entities of a question."""
     names = {"cluster": 100, "namespace": 2_000, "workload": 10_000, "node": 5_000}
-    of_alerts = {"name": {"terms": {"field": "name", "size": 2_000}}}
-    alerts = {"filter": {"exists": {"field": "fingerprint"}}, "aggs": of_alerts}
+    by_name = {"name": {"terms": {"field": "name", "size": 2_000}}}
+    alerts = {"filter": {"exists": {"field": "fingerprint"}}, "aggs": by_name}
+    metrics = {"filter": {"exists": {"field": "series_id"}}, "aggs": by_name}
     moment = {"range": {"last_ms": {"gte": start_ms}}}
     return {
         "size": 0,
         "query": {"bool": {"filter": [moment, *in_scope(scope)]}},
-        # Metrics have names too, and there are more of them: only those of alerts are wanted.
-        "aggs": {"alerts": alerts, **{name: {"terms": {"field": name, "size": size}} for name, size in names.items()}},
+        "aggs": {
+            "alerts": alerts,
+            "metrics": metrics,
+            **{name: {"terms": {"field": name, "size": size}} for name, size in names.items()},
+        },
     }
 
 

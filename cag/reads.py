@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -31,12 +32,45 @@ class _Json(JSONSerializer):
             raise SerializationError(s, error) from None
 
 
+@dataclass(slots=True)
+class Partial:
+    """Answers that were not whole, in one question: of the worst one, how many shards did not answer."""
+
+    failed: int = 0
+    shards: int = 0
+    timed_out: bool = False
+
+    def note(self, answer: Mapping[str, Any]) -> None:
+        counted = answer.get("_shards") or {}
+        failed, shards = counted.get("failed", 0), counted.get("total", 0)
+        if failed * max(self.shards, 1) > self.failed * max(shards, 1):
+            self.failed, self.shards = failed, shards
+        self.timed_out = self.timed_out or bool(answer.get("timed_out"))
+
+    @property
+    def sentences(self) -> list[str]:
+        """For people, in the same words as other trouble; none when all was whole."""
+        said = []
+        if self.failed:
+            said.append(f"{self.failed} of {self.shards} shards did not answer, so evidence may be missing")
+        if self.timed_out:
+            said.append("a search ran out of time, so evidence may be missing")
+        return said
+
+
 class IndexReader:
     """Asynchronous searches over one installation. Nothing is sent before the first call."""
 
     def __init__(self, settings: OpenSearchSettings) -> None:
         self._address = settings.address
         self._client = AsyncOpenSearch(**client_options(settings), serializer=_Json())
+        self._partial = Partial()
+
+    def noting(self, partial: Partial) -> "IndexReader":
+        """The same reader, for one question: what was not whole is noted there."""
+        mine = copy(self)
+        mine._partial = partial
+        return mine
 
     async def close(self) -> None:
         await self._client.close()
@@ -44,7 +78,9 @@ class IndexReader:
     async def search(self, index: str, body: Mapping[str, Any]) -> Json:
         """One search. An index that does not exist yet is an empty one."""
         path = f"/{index}/_search?ignore_unavailable=true&allow_no_indices=true&search_pipeline=_none"
-        return await self._call("POST", path, orjson.dumps(body))
+        answer = await self._call("POST", path, orjson.dumps(body))
+        self._partial.note(answer)
+        return answer
 
     async def together(self, searches: Sequence[tuple[str, Mapping[str, Any]]]) -> list[Json]:
         """Several searches side by side, answers in order."""

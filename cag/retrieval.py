@@ -8,10 +8,10 @@ import asyncio
 import time
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from cag import queries
+from cag import changes, queries
 from cag.evidence import (
     SHOWN_COORDINATES,
     Candidate,
@@ -19,15 +19,15 @@ from cag.evidence import (
     alert_candidate,
     event_candidate,
     log_candidates,
-    metric_candidate,
     told,
 )
 from cag.plan import Catalog
 from cag.rank import Focus, focus_of, select
-from cag.reads import IndexReader
+from cag.reads import IndexReader, Partial
+from cag.series import metric_candidate, within
 from schemas.answer_settings import Ranking
-from schemas.context import Evidence, Plan, Scope
-from schemas.documents import Names
+from schemas.context import Evidence, Plan, Scope, Span
+from schemas.documents import DAY_MS, Names
 
 Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely
@@ -59,11 +59,17 @@ class Retrieval:
     def __init__(self, reader: IndexReader, names: Names, ranking: Ranking = Ranking()) -> None:  # noqa: B008 - frozen
         self._reader, self._names, self._ranking = reader, names, ranking
 
+    def noting(self, partial: Partial) -> "Retrieval":
+        """The same, for one question: what was not whole is noted there."""
+        return Retrieval(self._reader.noting(partial), self._names, self._ranking)
+
     async def catalog(self, scope: Scope, start_ms: int) -> Catalog:
+        """Every name since the day of that moment: whole days, so that OpenSearch remembers those that are over."""
+        start_ms -= start_ms % DAY_MS
         index = ",".join(self._names.alias(kind) for kind in ("occurrences", "events", "series", "alerts"))
         answer = await self._reader.search(index, queries.catalog(scope, start_ms))
         groups = answer.get("aggregations", {})
-        groups |= {"name": groups.pop("alerts", {}).get("name", {"buckets": []})}
+        groups |= {kind: groups.get(kind, {}).get("name", {"buckets": []}) for kind in ("alerts", "metrics")}
         found = {
             name: frozenset(bucket["key"] for bucket in group["buckets"] if bucket["key"])
             for name, group in groups.items()
@@ -73,12 +79,18 @@ class Retrieval:
             namespaces=found.get("namespace", frozenset()),
             workloads=found.get("workload", frozenset()),
             nodes=found.get("node", frozenset()),
-            alerts=found.get("name", frozenset()),
+            alerts=found.get("alerts", frozenset()),
+            metrics=found.get("metrics", frozenset()),
         )
 
     async def anchored(self, plan: Plan, scope: Scope, live: Names | None) -> Plan:
         """The plan with its range around what its anchor names; as it is where it has none, or none was found."""
-        return plan
+        if plan.anchor != "change":
+            return plan
+        found = await self._reader.search(self._names.alias("events"), queries.changes(plan, scope, size=EVENTS))
+        day = Span(start=plan.span.end - changes.LOOKED_BACK, end=plan.span.end)
+        change = changes.latest(_events(found, day))
+        return changes.around(plan, change) if change else plan
 
     async def evidence(
         self,
@@ -115,16 +127,19 @@ class Retrieval:
     ) -> tuple[list[str], dict[str, int], list[Candidate]]:
         """Round one: patterns by words, by meaning and by activity; events; changes; alerts."""
         occurrences = where.of("occurrences")
+        quiet = EVENTS if plan.intent == "change" else CHANGES
         asked = queries.who_is(workloads=plan.workloads, pods=plan.pods, nodes=plan.nodes)
+        if plan.identifiers:
+            asked.append({"terms": {"identifiers": list(plan.identifiers)}})
         searches = [
             (where.of("patterns"), queries.by_words(plan, scope)),
             (self._names.alias("events"), queries.events(plan, scope, warning=True, size=EVENTS)),
-            (self._names.alias("events"), queries.events(plan, scope, warning=False, size=CHANGES)),
+            (self._names.alias("events"), queries.events(plan, scope, warning=False, size=quiet)),
             (self._names.alias("alerts"), queries.alerts(plan, scope, size=ALERTS)),
         ]
         if asked:
             searches.append((occurrences, queries.active_patterns(plan, scope, entities=asked)))
-        near, most, (worded, warnings, changes, firing, *own) = await asyncio.gather(
+        near, most, (worded, warnings, others, firing, *own) = await asyncio.gather(
             self._near(plan, scope, where, nearest),
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
@@ -132,11 +147,7 @@ class Retrieval:
         ranks = fused(_ids(worded), near, self._ranking)
         mine = _patterns(own[0]) if own else []
         wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
-        made = [
-            event_candidate(hit["_source"], rank, plan.span, _day(hit), hit["_id"])
-            for group in (warnings, changes)
-            for rank, hit in enumerate(_hits(group))
-        ]
+        made = changes.grouped([*_events(warnings, plan.span), *_events(others, plan.span)])
         made += [
             candidate
             for hit in _hits(firing)
@@ -169,15 +180,18 @@ class Retrieval:
         if not patterns:
             return []
         occurrences = where.of("occurrences")
+        then = where.of("occurrences", before_ms=queries.HISTORY_MS)
+        if plan.compared:
+            then = where.during(plan.compared).of("occurrences")
         details, newest, past = await self._reader.together(
             [
                 (occurrences, queries.details(plan, scope, patterns)),
                 (occurrences, queries.newest(plan, scope, patterns)),
-                (where.of("occurrences", before_ms=queries.HISTORY_MS), queries.history(plan, scope, patterns)),
+                (then, queries.history(plan, scope, patterns)),
             ]
         )
         before = {b["key"]: b["seen"]["value"] for b in _buckets(past)}
-        return log_candidates(details, newest, before, ranks, plan.span)
+        return log_candidates(details, newest, before, ranks, plan.span, plan.compared)
 
     async def _beginnings(
         self, plan: Plan, scope: Scope, where: "_Places", chosen: Sequence[Candidate]
@@ -199,11 +213,15 @@ class Retrieval:
         )
         series = where.of("series", before_ms=queries.SERIES_MS)
         found = await self._reader.search(series, queries.series(plan, scope, who, size=SERIES))
-        hours: dict[str, list[Json]] = {}
-        for hit in _hits(found):
-            hours.setdefault(hit["_source"]["series_id"], []).append(hit["_source"])
-        ordered = (sorted(group, key=lambda hour: hour["hour_ms"]) for group in hours.values())
-        return [candidate for group in ordered if (candidate := metric_candidate(group, plan.span))]
+        hours = _by_series(found)
+        then: Mapping[str, Sequence[Json]] = {}
+        if plan.compared and hours:
+            series = where.during(plan.compared).of("series")
+            body = queries.series_then(list(hours), plan.compared, scope, size=SERIES)
+            known = _by_series(await self._reader.search(series, body))
+            then = {key: within(known.get(key, ()), plan.compared) for key in hours}
+        candidates = (metric_candidate(group, plan.span, then.get(key)) for key, group in hours.items())
+        return [candidate for candidate in candidates if candidate]
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +232,10 @@ class _Places:
     live: Names | None
     start_ms: int
     end_ms: int
+
+    def during(self, span: Span) -> "_Places":
+        start, end = queries.millis(span)
+        return replace(self, start_ms=start, end_ms=end)
 
     def of(self, kind: str, *, before_ms: int = 0) -> str:
         if self.live is None:
@@ -229,6 +251,21 @@ def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking) -> dic
             scores[identity] = scores.get(identity, 0.0) + weight / (ranking.rank_constant + rank)
     best = sorted(scores, key=lambda identity: (-scores[identity], identity))
     return {identity: rank for rank, identity in enumerate(best[: queries.SIMILAR])}
+
+
+def _events(answer: Json, span: Span) -> list[Candidate]:
+    made = (
+        event_candidate(hit["_source"], rank, span, _day(hit), hit["_id"]) for rank, hit in enumerate(_hits(answer))
+    )
+    return [candidate for candidate in made if candidate]
+
+
+def _by_series(answer: Json) -> dict[str, list[Json]]:
+    """Hours of each series in order of time."""
+    hours: dict[str, list[Json]] = {}
+    for hit in sorted(_hits(answer), key=lambda hit: hit["_source"]["hour_ms"]):
+        hours.setdefault(hit["_source"]["series_id"], []).append(hit["_source"])
+    return hours
 
 
 def _hits(answer: Json) -> list[Any]:

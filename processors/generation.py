@@ -14,7 +14,7 @@ from processors.template import TEMPLATE_VERSION
 from schemas.documents import MERGE_SCRIPT_VERSION, Names, digest
 from schemas.settings import Settings
 
-SHAPE_VERSION: Final = 4  # of `shape.py` and `lines.py`: what an id is made of, which lines are samples
+SHAPE_VERSION: Final = 5  # of `shape.py` and `lines.py`: what an id is made of, what is kept of a record
 
 
 def generation_parts(settings: Settings) -> dict[str, str]:

@@ -126,7 +126,7 @@ class Pipeline:
         elif isinstance(item, KubernetesEvent):
             shape.event(fold, at, item, placed, self.redact, oldest_ms)
         else:
-            shape.alert(fold, at, item, placed, self.redact, oldest_ms)
+            shape.alert(fold, at, item, placed, self.redact, oldest_ms, kafka_ms)
         return ""
 
     def _say(self, said: Sequence[tuple[int, LogRecord]], at: Coordinates, kafka_ms: int, fold: Fold) -> int:

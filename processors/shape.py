@@ -10,6 +10,9 @@ from schemas.documents import Target, day_of, digest, hour_of, minute_of
 from schemas.records import Alert, Coordinates, KubernetesEvent, MetricSample, Resource, Signal
 
 EXEMPLAR_CHARS: Final = 2_000
+OBSERVED_CHARS: Final = 300  # of what was said at one observation: for questions about a moment before the latest one
+SUMMARIES: Final = ("summary", "message", "description")  # annotations that say what an alert is about, best first
+_LAST_MS: Final = 10**15
 Redact = Callable[[str], str]
 
 
@@ -91,7 +94,9 @@ def event(
     change.add(at, time_ms, clamped=clamped)
     words = (resource.namespace, resource.workload, record.object_kind, record.object_name, record.reason, message)
     change.delta["max"] = {"count": max(record.count, change.delta.get("max", {}).get("count", 0))}
-    _observe(change, time_ms, f"{record.count:010d}", {"t": time_ms, "n": record.count, "at": str(at)})
+    _observe(change, time_ms, f"{record.count:010d}", {
+        "t": time_ms, "n": record.count, "at": str(at), "text": message[:OBSERVED_CHARS], "warning": record.warning,
+    })  # fmt: skip
     _latest(
         change,
         f"{time_ms:015d}/{record.count:010d}/{at}",
@@ -100,8 +105,19 @@ def event(
     _tally_state(fold, at, Signal.EVENT, time_ms, resource)
 
 
-def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], redact: Redact, oldest_ms: int) -> None:
-    """One document per fingerprint and start; observations tell when it fired and when it was resolved."""
+def alert(
+    fold: Fold,
+    at: Coordinates,
+    record: Alert,
+    when: tuple[int, bool],
+    redact: Redact,
+    oldest_ms: int,
+    kafka_ms: int,
+) -> None:
+    """One document per fingerprint and start; observations tell when it fired and when it was resolved.
+
+    A notification is sent again and again with one and the same start: its first copy says what was known then.
+    """
     time_ms, clamped = when
     resource = record.resource
     starts_ms = min(record.starts_ms, time_ms)
@@ -122,18 +138,26 @@ def alert(fold: Fold, at: Coordinates, record: Alert, when: tuple[int, bool], re
     change.add(at, starts_ms, clamped=clamped)
     change.add(at, time_ms, clamped=clamped)
     status = "resolved" if record.ends_ms is not None else "firing"
-    _observe(change, time_ms, status, {"t": time_ms, "status": status, "at": str(at)})
+    _observe(change, time_ms, status, {
+        "t": time_ms, "status": status, "at": str(at), "text": summary_of(annotations)[:OBSERVED_CHARS],
+        "url": annotations.get("runbook_url", ""), "o": f"{_LAST_MS - kafka_ms:015d}/{at}",
+    })  # fmt: skip
     words = (resource.namespace, resource.workload, record.name, *annotations.values(), *labels.values())
     _latest(
         change,
-        f"{time_ms:015d}/{status}/{at}",
+        f"{time_ms:015d}/{kafka_ms:015d}/{status}/{at}",
         {
+            "status": status,
             "annotations": annotations,
             "runbook_url": annotations.get("runbook_url", ""),
             "search_text": " ".join(words),
         },
     )
     _tally_state(fold, at, Signal.ALERT, time_ms, resource)
+
+
+def summary_of(annotations: Mapping[str, str]) -> str:
+    return next((annotations[name] for name in SUMMARIES if annotations.get(name)), "")
 
 
 def _home(born_ms: int, seen_ms: int, oldest_ms: int) -> str:
@@ -164,8 +188,8 @@ def _tally(fold: Fold, at: Coordinates, rule: str, time_ms: int) -> None:
 def _observe(change: Change, time_ms: int, suffix: str, observation: dict[str, Any]) -> None:
     items = change.delta.setdefault("items", {"field": "observations", "limit": OBSERVATIONS, "values": {}})
     key = f"{time_ms:015d}/{suffix}"
-    # Copies of one observation differ by coordinates only; the order makes every route keep the same one.
-    observation["o"] = observation["at"]
+    # The order makes every route keep the same one of several copies.
+    observation.setdefault("o", observation["at"])
     known = items["values"].get(key)
     if known is None or observation["o"] > known["o"]:
         items["values"][key] = observation

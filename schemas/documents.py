@@ -159,6 +159,7 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
         **_SPAN,
         "severity_number": {"type": "byte"},
         "fingerprint": _KEYWORD,
+        "status": _KEYWORD,  # as of the latest notification
         "name": _KEYWORD,
         "runbook_url": _KEYWORD,
         "search_text": _TEXT,

@@ -7,17 +7,18 @@ from typing import Any
 import pytest
 
 from cag.evidence import (
+    Candidate,
     EvidenceId,
     alert_candidate,
     dated_id,
     event_candidate,
     log_candidates,
-    metric_candidate,
     minutes_id,
     moment,
     told,
 )
 from cag.scope import in_scope, visible_in
+from cag.series import metric_candidate
 from schemas.context import Grant, Scope, Span
 
 END = datetime(2026, 11, 20, 20, 15, 30, tzinfo=UTC)
@@ -137,7 +138,7 @@ def test_what_is_chosen_gets_a_name_and_leads_to_its_beginning_too() -> None:
     assert shown.title == "cart: db timeout after *"
     assert shown.coordinates == ("logs/id/0/-1000/0", "logs/id/0/-60000/0")
     assert told(made, {}).coordinates == ("logs/id/0/-1000/0",)
-    about = event_candidate(event(), None, SPAN, "2026.11.20", ID)
+    about = seen_event(event())
     assert told(about, {}) == about.evidence
 
 
@@ -166,7 +167,12 @@ def test_what_the_searches_ranked_first_is_most_relevant() -> None:
 
 
 def event(*observed: tuple[int, int], **more: Any) -> dict[str, Any]:
-    seen = {f"{t:015d}/{n:010d}": {"t": t, "n": n, "at": f"k8s/id/0/{n}/0"} for t, n in observed}
+    observed = observed or ((END_MS - 2 * MINUTE, 1),)
+    seen = {
+        f"{t:015d}/{n:010d}": {"t": t, "n": n, "at": f"k8s/id/0/{n}/0", "text": f"m{n}", "warning": True}
+        for t, n in observed
+    }
+    latest = {"order": f"{max(observed)[0]:015d}/{max(observed)[1]:010d}/k8s/id/0/0/0"}
     given: dict[str, Any] = {
         "reason": "BackOff",
         "object_kind": "Pod",
@@ -174,25 +180,46 @@ def event(*observed: tuple[int, int], **more: Any) -> dict[str, Any]:
         "message": "m",
         "warning": True,
     }
-    return {**WHO, **given, "observations": seen, "first_ms": END_MS - 60 * MINUTE, **more}
+    return {**WHO, **given, "observations": seen, "latest": latest, "first_ms": END_MS - 60 * MINUTE, **more}
+
+
+def seen_event(document: dict[str, Any], rank: int | None = 0) -> Candidate:
+    made = event_candidate(document, rank, SPAN, "2026.11.20", ID)
+    assert made is not None
+    return made
 
 
 def test_an_event_is_told_as_it_stood_at_the_end_of_the_range() -> None:
     document = event((END_MS - 60 * MINUTE, 1), (END_MS - MINUTE, 7), (END_MS + MINUTE, 9))
-    made = event_candidate(document, 0, SPAN, "2026.11.20", ID)
+    made = seen_event(document)
     assert (made.evidence.count, made.evidence.last, made.evidence.coordinates) == (
         7,
         moment(END_MS - MINUTE),
         ("k8s/id/0/7/0",),
     )
-    assert made.evidence.text == "BackOff Pod/cart-0: m"
+    assert made.evidence.text == "BackOff Pod/cart-0: m7"
+    assert seen_event(event()).evidence.text == "BackOff Pod/cart-0: m"
     assert EvidenceId.parse(made.evidence.id) == ("event", ("20261120", ID))
-    assert event_candidate(event(), None, SPAN, "2026.11.20", ID).evidence.coordinates == ()
+
+
+@pytest.mark.parametrize(
+    ("observed", "seen"),
+    [
+        ([(END_MS - MINUTE, 1)], True),
+        ([(END_MS + MINUTE, 2)], False),  # not yet
+        ([(END_MS - 60 * MINUTE, 1), (END_MS + MINUTE, 2)], False),  # before the range and after it
+        ([(END_MS + n * MINUTE, n) for n in range(1, 61)], True),  # so often since that what was in range is forgotten
+    ],
+)
+def test_an_event_counts_where_it_was_seen_in_the_range(observed: list[tuple[int, int]], seen: bool) -> None:
+    made = event_candidate(event(*observed), 0, SPAN, "2026.11.20", ID)
+    assert (made is not None) == seen
+    assert made is None or "60" not in f"{made.evidence.text} {made.evidence.count} {made.evidence.coordinates}"
 
 
 def test_reasons_that_name_a_cause_weigh_more_than_warnings_and_these_more_than_news() -> None:
     weights = [
-        event_candidate(event(reason=reason, warning=warning), 0, SPAN, "2026.11.20", ID).severity
+        seen_event(event(reason=reason, warning=warning)).severity
         for reason, warning in (
             ("OOMKilling", False),
             ("Unhealthy", True),
@@ -206,12 +233,13 @@ def test_reasons_that_name_a_cause_weigh_more_than_warnings_and_these_more_than_
 
 def alert(*observed: tuple[int, str], **more: Any) -> Any:
     seen = {
-        f"{t:015d}/{status}": {"t": t, "status": status, "at": f"a/id/0/{n}/0"}
+        f"{t:015d}/{status}": {"t": t, "status": status, "at": f"a/id/0/{n}/0", "text": "then", "url": "https://then"}
         for n, (t, status) in enumerate(observed)
     }
     document = {
         **WHO, "name": "CartDown", "severity_number": 21, "annotations": {"summary": "no cart"}, "runbook_url": "https://r/x",
-        "first_ms": END_MS - 60 * MINUTE, "observations": seen, **more,
+        "first_ms": END_MS - 60 * MINUTE, "observations": seen,
+        "latest": {"order": f"{max(observed)[0]:015d}/{max(observed)[0]:015d}/x/a/id/0/0/0"}, **more,
     }  # fmt: skip
     return alert_candidate(document, SPAN, "2026.11.20", ID)
 
@@ -221,7 +249,7 @@ def alert(*observed: tuple[int, str], **more: Any) -> Any:
     [
         ([(END_MS - MINUTE, "firing")], "Alert CartDown is firing: no cart"),
         ([(END_MS - 60 * MINUTE, "firing"), (END_MS - MINUTE, "resolved")], "Alert CartDown is resolved: no cart"),
-        ([(END_MS - 60 * MINUTE, "firing"), (END_MS + MINUTE, "resolved")], "Alert CartDown is firing: no cart"),
+        ([(END_MS - 60 * MINUTE, "firing"), (END_MS + MINUTE, "resolved")], "Alert CartDown is firing: then"),
         ([(END_MS - 60 * MINUTE, "firing"), (END_MS - 40 * MINUTE, "resolved")], None),  # over before the range
         ([(END_MS + MINUTE, "firing")], None),  # not yet
     ],
@@ -229,6 +257,13 @@ def alert(*observed: tuple[int, str], **more: Any) -> Any:
 def test_an_alert_counts_while_it_fires(observed: list[tuple[int, str]], text: str | None) -> None:
     made = alert(*observed)
     assert (made.evidence.text if made else None) == text
+
+
+def test_an_alert_is_told_in_the_words_of_then() -> None:
+    """Alertmanager sends it again, with the same start and other words."""
+    order = f"{END_MS - 60 * MINUTE:015d}/{END_MS + 1:015d}/firing/a/id/0/0/0"
+    made = alert((END_MS - 60 * MINUTE, "firing"), latest={"order": order})
+    assert (made.evidence.text, made.evidence.url) == ("Alert CartDown is firing: then", "https://then")
 
 
 def test_an_alert_without_a_summary_says_the_next_best() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cag.gather import Gathering
-from cag.reads import LIVE_REMEMBERED_S, LiveGeneration
+from cag.reads import LIVE_REMEMBERED_S, LiveGeneration, Partial
 from processors.embed import HashingEmbedder
 from schemas.documents import Names
 from schemas.settings import Settings
@@ -62,3 +62,14 @@ async def test_vectors_of_another_model_are_never_asked(
     assert await gather._nearest(embedding, await gather._live.read(), trouble) == expected
     assert said in "".join(trouble)
     assert bool(trouble) == bool(said)
+
+
+def test_shards_that_did_not_answer_are_named_once_by_the_worst_of_all_answers() -> None:
+    partial = Partial()
+    for failed, total, late in ((0, 6, False), (1, 6, True), (2, 4, False), (1, 4, False)):
+        partial.note({"_shards": {"failed": failed, "total": total}, "timed_out": late})
+    partial.note({"hits": {"hits": []}})  # of an index that is not there
+    assert [said.split(",")[0] for said in partial.sentences] == [
+        "2 of 4 shards did not answer", "a search ran out of time"
+    ]  # fmt: skip
+    assert Partial().sentences == []

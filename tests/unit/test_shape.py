@@ -126,6 +126,7 @@ def test_an_event_is_one_document_whose_count_never_goes_back() -> None:
     assert (document["count"], document["message"]) == (9, "n=9")
     assert (document["first_ms"], document["last_ms"]) == (MS - 9_000, MS)
     assert [o["n"] for _, o in sorted(document["observations"].items())] == [1, 3, 9]
+    assert [o["text"] for _, o in sorted(document["observations"].items())] == ["n=1", "n=3", "n=9"]
     assert count_of(only(fold, "tallies").spots["id/0/0"]) == 4
 
 
@@ -142,12 +143,28 @@ def test_an_alert_says_whether_it_fires_and_hides_secrets(ends_ms: int | None, s
         fingerprint="f", time_ms=MS, starts_ms=MS - 5_000, ends_ms=ends_ms, resource=POD, name="Slow", severity=17,
         labels={"token": "hunter2"}, annotations={"summary": "hunter2", "runbook_url": "https://r/slow"},
     )  # fmt: skip
-    shape.alert(fold, at(0), alert, (MS, False), lambda text: text.replace("hunter2", "<redacted>"), 0)
+    shape.alert(fold, at(0), alert, (MS, False), lambda text: text.replace("hunter2", "<redacted>"), 0, MS)
     change = only(fold, "alerts")
     document = join(change.fixed, delta_of(change, {}))
     assert [o["status"] for o in document["observations"].values()] == [status]
     assert document["runbook_url"] == "https://r/slow"
     assert "hunter2" not in str(document)
+
+
+def test_an_alert_keeps_what_was_said_first_and_shows_what_was_said_last() -> None:
+    documents = []
+    for order in ((0, 1, 2), (2, 1, 0)):
+        fold = Fold()
+        for n in order:
+            alert = Alert(
+                fingerprint="f", time_ms=MS, starts_ms=MS, ends_ms=None, resource=POD, name="Slow", severity=17,
+                labels={}, annotations={"summary": f"{n} late"},
+            )  # fmt: skip
+            shape.alert(fold, at(9 - n), alert, (MS, False), str, 0, MS + n * 60_000)
+        documents.append(join({}, delta_of(only(fold, "alerts"), {})))
+    assert documents[0] == documents[1]
+    assert [o["text"] for o in documents[0]["observations"].values()] == ["0 late"]
+    assert documents[0]["annotations"] == {"summary": "2 late"}
 
 
 def test_a_minute_of_a_series_keeps_the_last_value_and_both_extremes() -> None:
