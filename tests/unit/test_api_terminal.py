@@ -2,6 +2,7 @@
 
 import io
 import json
+import socket
 from typing import Any
 
 import httpx
@@ -99,6 +100,7 @@ def test_the_url_is_where_the_settings_serve(host: str, url: str) -> None:
 
 def test_a_taken_port_is_one_line_that_says_what_to_do() -> None:
     with listen(Api(port=0)) as first:
+        assert first.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)  # accepted ones inherit it
         port = first.getsockname()[1]
         with pytest.raises(StartupError, match=f"port {port}: another process has it.*--port 0"):
             listen(Api(port=port))
