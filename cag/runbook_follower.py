@@ -4,21 +4,24 @@ import asyncio
 import time
 from typing import Final
 
-from cag.library import Library
+from cag.library import Library, to_embed
 from cag.store import RunbookReader
 from processors.embed import Embedder
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.runbooks import Corpus
 
 SYNC_EVERY_S: Final = 1.0
-EMBEDDED_AT_ONCE: Final = 64  # sections: about half a second
+EMBEDDED_AT_ONCE: Final = 64  # sections, to the end of a runbook: about half a second
 
 
 class RunbookFollower:
     """`library` is replaced, never changed: who holds one may go on searching it."""
 
-    def __init__(self, runbooks: RunbookReader, embedder: Embedder) -> None:
-        self._runbooks, self._embedder = runbooks, embedder
+    def __init__(
+        self, runbooks: RunbookReader, embedder: Embedder, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._runbooks, self._embedder, self._clock = runbooks, embedder, clock
+        self.confirmed_at: float | None = None  # on that clock: when Redis last said that this is all there is
         self.library = Library.of(Corpus(version="", runbooks=()))
         self.trouble = "the runbooks are not loaded yet"  # one sentence; empty when all is well
         self._confirmed: float | None = None
@@ -28,6 +31,11 @@ class RunbookFollower:
         """Seconds since the library was last seen to be what Redis holds; None before the first time."""
         return None if self._confirmed is None else max(time.monotonic() - self._confirmed, 0.0)
 
+    @property
+    def age_s(self) -> float | None:
+        """How long ago Redis confirmed the library; None: never yet."""
+        return None if self.confirmed_at is None else self._clock() - self.confirmed_at
+
     async def follow(self) -> None:
         """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away or empty."""
         while True:
@@ -36,6 +44,8 @@ class RunbookFollower:
                 corpus = await self._runbooks.snapshot()
                 if corpus is not None and corpus is not self.library.corpus:
                     self.library = await asyncio.to_thread(Library.of, corpus, self.library)
+                if corpus is not None:
+                    self.confirmed_at = self._clock()
                 self.trouble = "" if corpus is not None else self._why_none()
                 self._confirmed = time.monotonic() if corpus is not None else self._confirmed
                 more = await self._embed_some()
@@ -51,9 +61,9 @@ class RunbookFollower:
     async def _embed_some(self) -> bool:
         """Vectors for a few sections; whether there may be more. An edit need not wait for thousands of others."""
         library = self.library
-        entries = library.without_vector(EMBEDDED_AT_ONCE) if self._embedder.ready() else []
-        if entries:
-            texts = [entry.section.plain[:1_500] for entry in entries]
+        runbooks = library.without_vector(EMBEDDED_AT_ONCE) if self._embedder.ready() else []
+        if runbooks:
+            texts = [to_embed(entry) for entries in runbooks for entry in entries]
             vectors = await asyncio.to_thread(self._embedder.embed, texts)
-            library.meanings = library.meanings.joined({e.id: v for e, v in zip(entries, vectors, strict=True)})
-        return bool(entries)
+            await asyncio.to_thread(library.learn, runbooks, vectors)
+        return bool(runbooks)
