@@ -141,7 +141,9 @@ class Verify(Section):
     """Checking a model's sentences against the evidence that they cite."""
 
     unsupported: Literal["mark", "remove", "off"] = Field("mark", description="what happens to a sentence that fails")
-    hold_chars: Positive = Field(600, description="longest stretch held back; a longer sentence is checked in pieces")
+    hold_chars: Annotated[int, Field(ge=400)] = Field(
+        800, description="most text held back at any time; a sentence longer than this less 290 is checked in pieces"
+    )
 
 
 class AnswerCache(Section):

@@ -2,13 +2,14 @@
 
 import re
 from itertools import pairwise
+from typing import get_args
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cag.verify import Verifier
+from cag.verify import Action, Verifier
 from schemas.context import Evidence, Plan, Span
 from tests.fake_assistant import NOW
 
@@ -16,13 +17,13 @@ GFM = MarkdownIt("commonmark", {"html": True})  # more than clients render: they
 AUTOLINK = re.compile(r"(?:https?|ftp)://|www\.", re.IGNORECASE)  # what GFM makes links of by itself, wherever it is
 
 
-def verifier_of(evidence: int) -> Verifier:
-    pieces = [Evidence(id=f"log-{n}", kind="log", text="") for n in range(evidence)]
-    return Verifier(pieces, plan=Plan(question="", span=Span(start=NOW, end=NOW)))
+def verifier_of(evidence: int, action: Action = "off") -> Verifier:
+    pieces = [Evidence(id=f"log-{n}", kind="log", text="x 7 a b") for n in range(evidence)]
+    return Verifier(pieces, plan=Plan(question="", span=Span(start=NOW, end=NOW)), action=action)
 
 
-def through(*pieces: str, evidence: int = 3) -> str:
-    verifier = verifier_of(evidence)
+def through(*pieces: str, evidence: int = 3, action: Action = "off") -> str:
+    verifier = verifier_of(evidence, action)
     return "".join([*(verifier.feed(piece) for piece in pieces), verifier.finish()])
 
 
@@ -99,10 +100,11 @@ ATTACKS = [
 ]
 
 
+@pytest.mark.parametrize("action", get_args(Action))
 @pytest.mark.parametrize("attack", ATTACKS)
-def test_no_link_comes_out_however_it_is_cut(attack: str) -> None:
+def test_no_link_comes_out_however_it_is_cut(attack: str, action: Action) -> None:
     for cut in range(len(attack) + 1):
-        shown = through("before ", attack[:cut], attack[cut:], " after")
+        shown = through("before ", attack[:cut], attack[cut:], " after", action=action)
         assert links(shown) == [], shown
 
 
@@ -133,17 +135,20 @@ PIECES = st.sampled_from(
         "x",
     ]
     + ["javascript:", "//e.example", " ", "\n", "\\", "`", "a b", "<b>", "<img src=", "\u200b", "7", ",", "."]
+    + ["The pod failed 9 times [1]. ", ". ", "e.g. ", "```\n", "- ", "| a |\n", '"', "1. ", "?", "# ", "word " * 130]
 )
 TEXTS = st.lists(PIECES, max_size=14).map("".join)
 
 
-@given(TEXTS, st.lists(st.integers(0, 80), max_size=6))
-@example("[" + "x" * 199 + "](//e.example)", [100, 150])
-def test_every_cut_of_the_stream_gives_the_same_text(text: str, cuts: list[int]) -> None:
+@given(TEXTS, st.lists(st.integers(0, 80), max_size=6), st.sampled_from(get_args(Action)))
+@example("[" + "x" * 199 + "](//e.example)", [100, 150], "off")
+@example("x" * 509 + "[x]" + " The cause is 7 [1]. " * 40, [100, 513], "remove")
+@example('"a. ' * 300 + "`b. " * 300, [100, 513], "mark")
+def test_every_cut_of_the_stream_gives_the_same_text(text: str, cuts: list[int], action: Action) -> None:
     places = [0, *sorted(min(cut, len(text)) for cut in cuts), len(text)]
     pieces = [text[a:b] for a, b in pairwise(places)]
-    whole = through(text)
-    assert through(*pieces) == through(*text) == whole
+    whole = through(text, action=action)
+    assert through(*pieces, action=action) == through(*text, action=action) == whole
     assert links(whole) == [], whole
 
 
@@ -153,4 +158,4 @@ def test_little_is_held_back_and_an_endless_address_costs_nothing() -> None:
     for _ in range(1_000):
         verifier.feed("http://e.example/" + "x" * 1_000)
     assert verifier.feed("[" * 10_000 + "<" * 10_000) != ""
-    assert len(verifier._held) < 700
+    assert verifier.held < 700

@@ -1,0 +1,115 @@
+"""Which sentences of an answer state a fact, and so need a citation. Pure.
+
+All do but questions, headings and lines that lead in, sentences about what is not known or not visible, advice (an
+order, also behind a condition; "you should"), rows of tables without numbers and names, and what is too short to say
+anything. The rules are lists of words: a sentence that none of them knows states a fact.
+"""
+
+import re
+from typing import Final
+
+from cag.sentences import Form
+
+MARKER: Final = re.compile(r"[ \t]*(?:(?:[-*+>•]|\d{1,3}[.)])[ \t]+)*(?:\[[ xX]\][ \t]+)?")
+FEWEST_WORDS: Final = 4  # with less and no number, name or quote, nothing is said
+_MARKUP: Final = re.compile(r"\*\*|__|(?<!\w)[*_](?=\w)|(?<=[\w.,:;!?)])[*_](?!\w)")
+_WORD: Final = re.compile(r"[^\W\d_]{2,}")
+_HARD: Final = re.compile(r"\d|[a-z][A-Z]|\w[_-]\w+[_-]\w|`|\"")
+
+
+def _any(*alternatives: str) -> re.Pattern[str]:
+    return re.compile(rf"(?:{'|'.join(alternatives)})", re.IGNORECASE)
+
+
+_SOURCES: Final = (
+    r"(?:the |this |that )?(?:evidence|logs?|events?|metrics?|alerts?|data|records?|runbooks?|answer|it|they)"
+)
+_NOT: Final = r"(?:(?:could|can|do|does|did|is|are|was|were|has|have) ?(?:not|n't)|cannot)"
+_UNKNOWN: Final = _any(
+    rf"\b(?:i|we|one) {_NOT} ",
+    rf"\b{_SOURCES} (?:here |above |given |shown |provided )?{_NOT} (?:\w+ )?"
+    r"(?:show|say|tell|contain|include|mention|determine|confirm|explain|reveal|cover|identify|indicate|establish|provide"
+    r"|answer|name|state|record|hold|prove)",
+    r"\b(?:is|are|was)(?: not|n't) (?:visible|clear|known|shown|recorded|covered|mentioned|enough|in the evidence)",
+    r"\bthere (?:is|are|was|were) (?:no|not enough|nothing)\b",
+    r"\bno (?:\w+ ){0,3}(?:evidence|sign|information|data|mention|indication|trace|cause|record)\b",
+    r"\b(?:it is|remains?|is|are) (?:unclear|unknown|uncertain)\b",
+    r"\bwhat is (?:missing|not)\b|\bmissing (?:here|from the evidence|is|are|evidence|information)\b|^missing\b",
+    r"\bwould (?:help|be needed|be necessary|show|tell|confirm)\b",
+    r"\bi (?:found|see|have) (?:no|nothing)\b|\bi(?:'m| am) not sure\b|^nothing (?:in|about|stands|else|was|is)\b",
+    r"\bcannot be (?:determined|confirmed|known|seen|said|ruled out|told)\b|\bnot enough (?:to|evidence)\b",
+)
+_ORDER_WORDS: Final = """
+add adjust allow analyse analyze apply ask assign attach avoid back backup block capture cap change check clean clear
+close collect compare configure confirm consider contact continue cordon correct create debug decrease delete deploy
+describe determine disable drain edit enable ensure escalate evict examine execute expand extend find fix focus follow
+free get give go grant identify implement increase inspect install investigate keep kill let limit list look lower make
+mark measure migrate mitigate monitor move note notify open page patch pause perform pin plan please prevent provide
+provision query raise read rebalance rebuild reboot recreate redeploy reduce refer refresh reissue release remove renew
+reopen repair replace reproduce resend reschedule reset resize resolve restart restore resume retry return review
+revert roll rollback rotate rule run save scale schedule search see send set shift shrink skip split start stop suspend
+switch take terminate test tighten trace trigger try tune turn uncordon undo unmount update upgrade use validate verify
+view visit wait watch withdraw"""
+_ORDERS: Final = frozenset(_ORDER_WORDS.split())
+_BEFORE_ORDER: Final = _any(
+    r"(?:then|next|first|second|third|finally|also|now|otherwise|afterwards?|additionally|lastly|immediately|meanwhile"
+    r"|as a (?:first|next|last|quick) step|in the meantime|in parallel|for now|and|or|but|so|please|always|never|do not"
+    r"|don't|manually|temporarily|carefully|quickly|once|again|the runbook (?:says|recommends|suggests|advises)(?: to)?"
+    r"|(?:as|per|in|according to|following) the runbook(?: (?:says|recommends|suggests|advises))?),?\s+",
+    r"to (?:fix|resolve|mitigate|confirm|verify|recover|stop|prevent|check|do|reduce|relieve|see|avoid|find|free)\b"
+    r"[^,:]{0,80}[,:]\s+",
+    r"(?:if|when|once|after|before|while|until|as soon as)\b[^,]{0,160},\s+",
+    r"[\w ,/()-]{1,40}:\s+",
+)
+_ADVISED: Final = _any(
+    r"\b(?:you|we|i|one|the team|the operator|someone) (?:should|could|can|may|might|must|need|want|have to|recommend"
+    r"|suggest|advise)\b|\b(?:i|we)'d ",
+    r"\b(?:it is|it's) (?:worth|best|recommended|advisable|wise|safe|better|useful)\b",
+    r"\b(?:should|must|needs? to|has to|have to|ought to) be \w+\b|\bshould (?:help|bring|clear|free|stop|restore)\b",
+    r"\bnext steps?\b|\brecommend\w*\b|\blet me know\b|\bif you (?:want|need|like|can)\b",
+    r"\bcan be (?:fixed|resolved|raised|restarted|mitigated|increased|reduced|scaled)\b",
+    r"\bthe (?:next|first|best|quickest|safest) (?:step|action|fix|thing|move|option|remedy) (?:is|would be) to\b",
+)
+_LEADING_IN: Final = _any(
+    r"(?:here (?:is|are)|below|to sum up|summary|this is what|what (?:the evidence|we know)|the following|this answer"
+    r"|note that (?:this|the) answer|the evidence (?:above|below|shows the following|points to the following)|let's"
+    r"|in (?:summary|short|brief|conclusion)[:.]?$)(?:\b|$)",
+)
+
+
+def bare(text: str) -> str:
+    """The words of a sentence, without the marks of a list and of emphasis."""
+    marker = MARKER.match(text)
+    return _MARKUP.sub("", text[marker.end() if marker else 0 :]).strip()
+
+
+def is_advice(words: str) -> bool:
+    """Whether the sentence tells what to do: an order comes first, or somebody should do something."""
+    at = 0
+    for _ in range(4):
+        first = _WORD.match(words, at)
+        if first and first.group().lower() in _ORDERS and words[first.end() : first.end() + 1] in ("", " ", ",", "/"):
+            return True
+        skipped = _BEFORE_ORDER.match(words, at)
+        if skipped is None:
+            break
+        at = skipped.end()
+    return words.startswith(("`kubectl", "`helm", "$ ")) or _ADVISED.search(words) is not None
+
+
+def is_hedge(words: str) -> bool:
+    """Whether the sentence says what is not known."""
+    return _UNKNOWN.search(words) is not None
+
+
+def states_fact(words: str, form: Form) -> bool:
+    """Whether the words of a sentence, bare and without citations, need a citation."""
+    said = words.rstrip("\"'”’)*_ ")
+    if form in ("heading", "fence", "code") or said.endswith("?") or not _WORD.search(said):
+        return False
+    hard = _HARD.search(said) is not None
+    if form == "row":
+        return hard
+    if not hard and (said.endswith(":") or len(_WORD.findall(said)) < FEWEST_WORDS or _LEADING_IN.match(said)):
+        return False
+    return not (is_hedge(said) or is_advice(said))
