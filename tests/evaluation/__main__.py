@@ -1,62 +1,144 @@
-"""`python -m tests.evaluation SET`: measure the answers to a labelled set."""
+"""`python -m tests.evaluation [SETS]`: measure the answers to labelled sets, plain searches beside them."""
 
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import httpx
 import orjson
 import typer
 from rich.console import Console
 
 from deploy.local import services
 from deploy.local.services import Endpoints
+from processors.embed import Embedder, make_embedder
+from processors.index import connect
 from schemas.errors import FreshetError
-from tests.evaluation.report import figures, groups, tables
+from schemas.settings import Embedder as EmbedderSettings
+from schemas.settings import OpenSearch
+from tests.benchmarks.machine import hardware
+from tests.evaluation.baselines import Baselines, Sections
+from tests.evaluation.report import figures, misses, summary, tables
 from tests.evaluation.run import Asked, ask, loaded
 from tests.evaluation.sets import LabelledSet
+from tests.evaluation.standing import WRITERS, chosen, written
 
-WIDE: Final = 140  # columns where no terminal says how many there are
+WIDE: Final = 200  # columns where no terminal says how many there are
 notes = Console(stderr=True, highlight=False)
 out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
 
 
 def main(
-    folder: Annotated[Path, typer.Argument(metavar="SET", help="Folder with set.json and tasks.jsonl.")],
+    sets: Annotated[
+        str, typer.Argument(metavar="[SETS]", help=f"Folders or names, commas between: {', '.join(WRITERS)}, shop.")
+    ] = "",
+    full: Annotated[bool, typer.Option("--full", help="All seeds of the shop.")] = False,
     limit: Annotated[int, typer.Option(min=1, max=50, help="Pieces of evidence to ask for.")] = 10,
-    details: Annotated[Path | None, typer.Option("--json", help="Write everything to this file.")] = None,
+    plain: Annotated[bool, typer.Option("--no-baselines", help="The product alone.")] = False,
+    missed: Annotated[bool, typer.Option("--misses", help="Show what came instead of what was expected.")] = False,
+    each: Annotated[bool, typer.Option("--tasks", help="A row for each task too.")] = False,
+    details: Annotated[Path, typer.Option("--json", help="Write everything to this file.")] = Path(
+        ".bench/evaluation.json"
+    ),
     state: Annotated[Path | None, typer.Option(help="Use the services of this folder; own ones otherwise.")] = None,
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
 ) -> None:
-    """Load the set through Kafka and a worker, ask its questions through an API process, report, clear away.
+    """Load each set through Kafka and a worker, ask its questions through an API process, report, clear away.
 
     The last line is one JSON object. Exit code 1 when something could not be run or a forbidden text was shown.
     """
+    began = time.monotonic()
+    everything: dict[str, list[Asked]] = {}
+    embedder = None if plain else make_embedder(EmbedderSettings())
     try:
-        chosen = LabelledSet.read(folder)
-    except (OSError, ValueError) as error:
-        notes.print(f"{folder} is no labelled set: {error}", markup=False)
+        with tempfile.TemporaryDirectory(prefix="freshet-sets-") as home:
+            standing = written(chosen(sets, full=full), Path(home))
+            first = next(standing)  # a set with a mistake is refused before anything is started
+            with _services(state, cache) as (place, endpoints):
+                for one in (first, *standing):
+                    everything[one.name] = run(one, place, endpoints, limit, embedder)
+                    _show(one.name, everything[one.name], each=each, missed=missed)
+    except (FreshetError, httpx.HTTPError, ValueError, OSError) as error:
+        notes.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    try:
-        with _services(state, cache) as (home, endpoints), loaded(chosen, home, endpoints, notes.print) as installation:
-            asked = [ask(installation, chosen, task, limit) for task in chosen.tasks]
-    except FreshetError as error:
-        notes.print(str(error), markup=False)
-        raise typer.Exit(1) from None
-    for table in tables(chosen.name, asked):
+    details.parent.mkdir(parents=True, exist_ok=True)
+    details.write_bytes(orjson.dumps(_everything(everything), option=orjson.OPT_INDENT_2))
+    notes.print(f"everything is in {details}", markup=False)
+    found = _line(everything) | {"seconds": round(time.monotonic() - began), "hardware": hardware()}
+    typer.echo(orjson.dumps(found).decode())
+    if not found["ok"]:
+        raise typer.Exit(1)
+
+
+def run(one: LabelledSet, place: Path, endpoints: Endpoints, limit: int, embedder: Embedder | None) -> list[Asked]:
+    """Everything that a set asks, with what plain searches find beside it unless `embedder` is None."""
+
+    def say(text: str) -> None:
+        notes.print(f"{one.name}: {text}", markup=False)
+
+    say(f"{len(one.tasks)} tasks")
+    asked = []
+    with (
+        loaded(one, place, endpoints, say) as installation,
+        closing(connect(OpenSearch.model_validate({"url": endpoints.opensearch}))) as client,
+    ):
+        baselines = None
+        if embedder is not None:
+            sections = Sections(one.path(one.runbooks) if one.runbooks else None, embedder)
+            baselines = Baselines(client, installation.name, sections, embedder)
+        start = time.monotonic()
+        for number, task in enumerate(one.tasks, 1):
+            asked.append(ask(installation, one, task, limit, baselines))
+            if number % 50 == 0:
+                say(f"{number} of {len(one.tasks)} tasks asked")
+        say(f"all asked in {time.monotonic() - start:.0f} s")
+    return asked
+
+
+def _show(name: str, asked: list[Asked], *, each: bool, missed: bool) -> None:
+    for table in tables(name, asked, tasks=each):
         out.print(table)
     for one in asked:
         for match in one.forbidden:
-            out.print(f"forbidden in {one.task.id}: {match}", markup=False, style="red")
-    summary = {"name": chosen.name, "ok": not any(one.forbidden for one in asked), **figures(asked)}
-    if details:
-        details.write_bytes(orjson.dumps(_everything(summary, asked), option=orjson.OPT_INDENT_2))
-    typer.echo(orjson.dumps(summary).decode())
-    if not summary["ok"]:
-        raise typer.Exit(1)
+            out.print(f"forbidden in {one.task.id}: {match}"[:300], markup=False, style="red", soft_wrap=True)
+    for line in misses(asked) if missed else ():
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def _line(everything: dict[str, list[Asked]]) -> dict[str, Any]:
+    """What a script wants: everything together, then each set."""
+    together = [one for asked in everything.values() for one in asked]
+    whole = summary(together)
+    kept = {key: whole[key] for key in (*figures(together), "baselines")}
+    by_set = {name: figures(asked) for name, asked in everything.items()}
+    return {"name": "evaluation", "ok": not figures(together)["forbidden"], **kept, "sets": by_set}
+
+
+def _everything(everything: dict[str, list[Asked]]) -> dict[str, Any]:
+    return {
+        name: {
+            "summary": summary(asked),
+            "tasks": [
+                {
+                    "id": one.task.id,
+                    "group": one.task.group,
+                    "ranks": one.found.ranks,
+                    "baselines": {name: found.ranks for name, found in one.baselines.items()},
+                    "forbidden": one.forbidden,
+                    "abstained": one.abstained,
+                    "milliseconds": one.found.milliseconds,
+                    "context": one.context.model_dump(mode="json"),
+                }
+                for one in asked
+            ],
+        }
+        for name, asked in everything.items()
+    }
 
 
 @contextmanager
@@ -74,22 +156,6 @@ def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints
             )
         finally:
             services.down(home, wipe=True)
-
-
-def _everything(summary: dict[str, Any], asked: list[Asked]) -> dict[str, Any]:
-    tasks = [
-        {
-            "id": one.task.id,
-            "group": one.task.group,
-            "ranks": one.ranks,
-            "forbidden": one.forbidden,
-            "abstained": one.abstained,
-            "milliseconds": one.milliseconds,
-            "context": one.context.model_dump(mode="json"),
-        }
-        for one in asked
-    ]
-    return {"summary": summary, "groups": groups(asked), "tasks": tasks}
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,30 +15,57 @@ from cag.extract import WORTH_NAMING
 from cag.lag import LagReader
 from deploy.demo import free_port
 from deploy.installation import TOPICS, Installation
-from deploy.judge import ranks
+from deploy.judge import meets, ranks
 from deploy.local.services import Endpoints
 from processors.index import connect
-from schemas.context import Context
+from schemas.context import Context, Evidence, Scope
 from schemas.settings import InputSettings, Kafka, OpenSearch
+from tests.evaluation.baselines import Baselines
 from tests.evaluation.sets import LabelledSet, Recording, Task
 
 Say = Callable[[str], None]
+FIRST: Final = 5  # pieces whose precision is counted
 ASK_S: Final = 60.0
 READY_S: Final = 180.0
 INDEX_S: Final = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A ranked list. `ranks`: where each expectation is met, in the order of the task's, from 1."""
+
+    evidence: tuple[Evidence, ...]
+    ranks: tuple[int | None, ...]
+    precision: float | None  # of the first five of each list that something is expected of; None: nothing expected
+    milliseconds: float
+
+    @classmethod
+    def of(cls, task: Task, evidence: Sequence[Evidence], milliseconds: float) -> "Found":
+        right = [
+            any(meets(x, piece) for x in task.expect)
+            for runbook in (True, False)
+            if any((x["kind"] == "runbook") is runbook for x in task.expect)
+            for piece in [e for e in evidence if (e.kind == "runbook") is runbook][:FIRST]
+        ]
+        return cls(
+            evidence=tuple(evidence),
+            ranks=tuple(ranks(task.expect, evidence)),
+            precision=(sum(right) / len(right) if right else 0.0) if task.expect else None,
+            milliseconds=milliseconds,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """One task and what came back. `ranks` are in the order of its expectations, from 1."""
+    """One task and what came back."""
 
     task: Task
     context: Context
-    ranks: tuple[int | None, ...]
+    found: Found
     forbidden: tuple[str, ...]
     abstained: bool
     repeated: bool  # the same evidence in the same order when asked again
-    milliseconds: float
+    baselines: Mapping[str, Found] = field(default_factory=dict)
 
 
 @contextmanager
@@ -92,26 +119,48 @@ def settle(installation: Installation, chosen: LabelledSet, say: Say) -> None:
     say(f"every pattern has its vector {time.monotonic() - start:.1f} s later")
 
 
-def ask(installation: Installation, chosen: LabelledSet, task: Task, limit: int) -> Asked:
+def ask(
+    installation: Installation, chosen: LabelledSet, task: Task, limit: int, baselines: Baselines | None = None
+) -> Asked:
     """Ask twice: the second answer, of a warm process, is timed. Where the text matters it is asked for as well."""
     body = {"limit": limit, "scope": task.scope.model_dump(mode="json"), **_asked(task)}
     body["now"] = (task.now or chosen.now).isoformat()
     first, start = _context(installation, body), time.perf_counter()
     context = _context(installation, body)
     spent = (time.perf_counter() - start) * 1000
-    texts = [f"{piece.title}\n{piece.text}" for piece in context.evidence]
+    texts = [_everything(piece) for piece in context.evidence]
     if task.forbid:
-        texts += _answer(installation, body).splitlines()
-    facts = [piece for piece in context.evidence if piece.kind != "runbook"]
+        texts += sentences(_answer(installation, body))
+    scope = Scope(clusters=task.scope.clusters, namespaces=task.scope.namespaces)
+    others = baselines.ask(task.asked, context.plan, scope) if baselines else {}
     return Asked(
         task=task,
         context=context,
-        ranks=tuple(ranks(task.expect, context.evidence)),
+        found=Found.of(task, context.evidence, spent),
         forbidden=tuple(f"{regex}: {text}" for regex in task.forbid for text in texts if re.search(regex, text)),
-        abstained=not any(piece.score >= WORTH_NAMING for piece in facts),
+        abstained=abstains(context),
         repeated=[e.id for e in first.evidence] == [e.id for e in context.evidence],
-        milliseconds=spent,
+        baselines={name: Found.of(task, evidence, ms) for name, (evidence, ms) in others.items()},
     )
+
+
+def abstains(context: Context) -> bool:
+    """Whether the product itself says that nothing stands out: its first piece is below what it calls a cause."""
+    facts = [piece for piece in context.evidence if piece.kind != "runbook"]
+    return not facts or facts[0].score < WORTH_NAMING
+
+
+def sentences(answer: str) -> list[str]:
+    """Every line, and every sentence of it."""
+    lines = [line for line in answer.splitlines() if line.strip()]
+    return [*lines, *(part for line in lines for part in re.split(r"(?<=[.!?])\s+", line) if part != line)]
+
+
+def _everything(piece: Evidence) -> str:
+    """All that a reader sees of a piece of evidence, times included."""
+    times = [moment.isoformat() for moment in (piece.first, piece.last) if moment]
+    place = (piece.cluster, piece.namespace, piece.workload, piece.entity, piece.url)
+    return "\n".join((piece.title, piece.text, *place, *times))
 
 
 def _asked(task: Task) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The figures that the evaluation prints, and what it refuses to read."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -7,8 +8,9 @@ import orjson
 import pytest
 
 from schemas.context import Context, Freshness, Plan, Span
-from tests.evaluation.report import figures, groups
-from tests.evaluation.run import Asked
+from tests.evaluation.baselines import NAMES
+from tests.evaluation.report import beside, figures, groups
+from tests.evaluation.run import Asked, Found
 from tests.evaluation.sets import LabelledSet, Task
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
@@ -19,9 +21,13 @@ LOG, GUIDE = {"kind": "evidence", "regex": "."}, {"kind": "runbook", "path": "a.
 
 
 def asked(*found: int | None, expect: tuple[dict[str, str], ...] = (), ms: float = 10, abstain: bool = False) -> Asked:
-    task = Task(id="t", group="g", question="?", expect=expect or (LOG,) * len(found), abstain=abstain)
+    task = Task.model_validate(
+        {"id": "t", "group": "g", "question": "?", "expect": expect or (LOG,) * len(found), "abstain": abstain}
+    )
+    list_ = Found(evidence=(), ranks=found, precision=0.2 if task.expect else None, milliseconds=ms)
+    beside = {name: replace(list_, ranks=(None,) * len(found)) for name in NAMES}
     return Asked(
-        task=task, context=CONTEXT, ranks=found, forbidden=(), abstained=abstain, repeated=True, milliseconds=ms
+        task=task, context=CONTEXT, found=list_, forbidden=(), abstained=abstain, repeated=True, baselines=beside
     )
 
 
@@ -32,6 +38,11 @@ def test_figures_of_a_run() -> None:
     assert found["all_met@10"] == pytest.approx(2 / 3, abs=1e-3)
     assert (found["abstained_right"], found["abstained_wrong"]) == (1, 0)
     assert (found["p50_ms"], found["p95_ms"]) == (25, 40)
+
+
+def test_baselines_are_judged_by_the_same_expectations() -> None:
+    found = beside([asked(1), asked(2)])
+    assert {name: row["recall@10"] for name, row in found.items()} == dict.fromkeys(NAMES, 0.0)
 
 
 @pytest.mark.parametrize(
