@@ -17,11 +17,8 @@ EMBEDDED_AT_ONCE: Final = 64  # sections, to the end of a runbook: about half a 
 class RunbookFollower:
     """`library` is replaced, never changed: who holds one may go on searching it."""
 
-    def __init__(
-        self, runbooks: RunbookReader, embedder: Embedder, clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._runbooks, self._embedder, self._clock = runbooks, embedder, clock
-        self.confirmed_at: float | None = None  # on that clock: when Redis last said that this is all there is
+    def __init__(self, runbooks: RunbookReader, embedder: Embedder) -> None:
+        self._runbooks, self._embedder = runbooks, embedder
         self.library = Library.of(Corpus(version="", runbooks=()))
         self.trouble = "the runbooks are not loaded yet"  # one sentence; empty when all is well
         self._confirmed: float | None = None
@@ -31,11 +28,6 @@ class RunbookFollower:
         """Seconds since the library was last seen to be what Redis holds; None before the first time."""
         return None if self._confirmed is None else max(time.monotonic() - self._confirmed, 0.0)
 
-    @property
-    def age_s(self) -> float | None:
-        """How long ago Redis confirmed the library; None: never yet."""
-        return None if self.confirmed_at is None else self._clock() - self.confirmed_at
-
     async def follow(self) -> None:
         """Swap in a new library when the corpus in Redis changes; keep the last one while Redis is away or empty."""
         while True:
@@ -44,8 +36,6 @@ class RunbookFollower:
                 corpus = await self._runbooks.snapshot()
                 if corpus is not None and corpus is not self.library.corpus:
                     self.library = await asyncio.to_thread(Library.of, corpus, self.library)
-                if corpus is not None:
-                    self.confirmed_at = self._clock()
                 self.trouble = "" if corpus is not None else self._why_none()
                 self._confirmed = time.monotonic() if corpus is not None else self._confirmed
                 more = await self._embed_some()
