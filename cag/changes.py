@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
@@ -24,30 +24,29 @@ _STOPPED: Final = "stopping container"  # of any other Killing the message says 
 
 def is_step(candidate: Candidate) -> bool:
     evidence = candidate.evidence
-    if evidence.kind != "event" or evidence.severity == "warn" or candidate.reason not in STEPS:
+    if evidence.severity == "warn" or candidate.reason not in STEPS or not evidence.workload or not evidence.last:
         return False
     return candidate.reason != "Killing" or _STOPPED in evidence.text.lower()
 
 
-def grouped(candidates: Iterable[Candidate]) -> list[Candidate]:
+def grouped(candidates: Sequence[Candidate]) -> list[Candidate]:
     """Steps of one change become one piece, the most telling of them, which names the images and counts the rest."""
-    others, steps = list[Candidate](), dict[tuple[str, str, str], list[Candidate]]()
-    for candidate in candidates:
-        evidence = candidate.evidence
-        if is_step(candidate) and evidence.workload and evidence.last:
-            steps.setdefault((evidence.cluster, evidence.namespace, evidence.workload), []).append(candidate)
-        else:
-            others.append(candidate)
-    return others + [_told(change) for mine in steps.values() for change in _apart(mine)]
+    others = [candidate for candidate in candidates if not is_step(candidate)]
+    return others + [_told(change) for change in _changes(candidates)]
 
 
-def latest(candidates: Iterable[Candidate]) -> Candidate | None:
+def latest(candidates: Sequence[Candidate]) -> Candidate | None:
     """The latest change. Rollouts first; else what pulled an image, since a restart does not."""
-    changes = [c for c in grouped(candidates) if is_step(c)]
-    for telling in (ROLLOUTS, STEPS):
-        found = [c for c in changes if c.reason in telling and (telling is ROLLOUTS or _IMAGE.search(c.evidence.text))]
-        if found:
-            return max(found, key=lambda c: (_at(c), c.evidence.id))
+    found = [(_told(change), min(map(_began, change))) for change in _changes(candidates)]
+    for reasons in (ROLLOUTS, STEPS):
+        telling = [
+            (change, began)
+            for change, began in found
+            if change.reason in reasons and (reasons is ROLLOUTS or _IMAGE.search(change.evidence.text))
+        ]
+        if telling:
+            change, began = max(telling, key=lambda each: (_at(each[0]), each[0].evidence.id))
+            return replace(change, evidence=change.evidence.model_copy(update={"first": began}))
     return None
 
 
@@ -60,16 +59,20 @@ def around(plan: Plan, change: Candidate) -> Plan:
     return plan.model_copy(update={"span": span})
 
 
-def _apart(steps: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Changes of one workload, by the time between their steps."""
-    ordered = sorted(steps, key=lambda c: (_at(c), c.evidence.id))
-    changes = [[ordered[0]]]
-    for step in ordered[1:]:
-        if _at(step) - _at(changes[-1][-1]) <= TOGETHER:
-            changes[-1].append(step)
-        else:
-            changes.append([step])
-    return changes
+def _changes(candidates: Iterable[Candidate]) -> Iterator[list[Candidate]]:
+    """The steps of each change: of one workload, with little time between them."""
+    steps: dict[tuple[str, str, str], list[Candidate]] = {}
+    for candidate in filter(is_step, candidates):
+        evidence = candidate.evidence
+        steps.setdefault((evidence.cluster, evidence.namespace, evidence.workload), []).append(candidate)
+    for mine in steps.values():
+        change: list[Candidate] = []
+        for step in sorted(mine, key=lambda c: (_at(c), c.evidence.id)):
+            if change and _at(step) - _at(change[-1]) > TOGETHER:
+                yield change
+                change = []
+            change.append(step)
+        yield change
 
 
 def _told(steps: Sequence[Candidate]) -> Candidate:
@@ -102,5 +105,5 @@ def _began(step: Candidate) -> datetime:
 
 
 def _at(step: Candidate) -> datetime:
-    assert step.evidence.last is not None  # as `grouped` has it
+    assert step.evidence.last is not None  # as `is_step` has it
     return step.evidence.last

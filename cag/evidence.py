@@ -5,6 +5,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from processors.fold import OBSERVATIONS
@@ -24,6 +25,10 @@ _WRITTEN: Final = re.compile(
 )
 
 
+LINKS, LINKS_CHARS = 8, 20_000
+_LINK: Final = re.compile(r"https?://[^\s<>\"']{1,500}")
+
+
 class EvidenceId(NamedTuple):
     """`log-<pattern>-<first minute>-<last minute>`, `metric-` likewise, `event-<day>-<id>`, `alert-<day>-<id>`."""
 
@@ -40,6 +45,12 @@ class EvidenceId(NamedTuple):
             raise ValueError("not an evidence id")
         kind, *parts = text.split("-")
         return cls(kind, tuple(parts))
+
+
+@lru_cache(maxsize=64)
+def links_in(question: str) -> tuple[str, ...]:
+    """Addresses in a question: of a runbook, perhaps, that an alert names."""
+    return tuple(dict.fromkeys(link.rstrip(".,;:!?)") for link in _LINK.findall(question[:LINKS_CHARS])))[:LINKS]
 
 
 def moment(ms: float) -> datetime:

@@ -1,12 +1,11 @@
 """Query bodies, pure: the scope is a required argument of every one and is applied inside the kNN clause too."""
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, timedelta
 from typing import Any, Final
 
 from cag.changes import LOOKED_BACK, ROLLOUTS, STEPS
-from cag.evidence import TELLING_REASONS
+from cag.evidence import TELLING_REASONS, links_in
 from cag.scope import in_scope
 from schemas.context import Plan, Scope, Span
 from schemas.documents import MOST_DAYS
@@ -16,8 +15,6 @@ SIMILAR: Final = 150  # by words, and as many by meaning
 ACTIVE_PATTERNS: Final = 300
 WARN: Final = 13
 HISTORY_MS: Final = 24 * 3_600_000
-LINKS, LINKS_CHARS = 8, 20_000
-_LINK: Final = re.compile(r"https?://[^\s<>\"']{1,500}")
 SERIES_MS: Final = 2 * 3_600_000  # of a series before the range: what is usual
 
 
@@ -181,7 +178,7 @@ def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
     over = {"bool": {"filter": [{"term": {"status": "resolved"}}, {"range": {"last_ms": {"lt": start}}}]}}
     asked: list[Json] = [{"terms": {"name": list(plan.alerts), "boost": 100}}] if plan.alerts else []
     if urls := links_in(plan.question):
-        asked.append({"terms": {"runbook_url": urls, "boost": 100}})
+        asked.append({"terms": {"runbook_url": list(urls), "boost": 100}})
     asked += who_is(workloads=plan.workloads, pods=plan.pods, nodes=plan.nodes)
     return {
         "size": size,
@@ -195,11 +192,6 @@ def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
         "sort": ["_score", {"first_ms": "desc"}, {"fingerprint": "asc"}],
         "track_total_hits": False,
     }
-
-
-def links_in(question: str) -> list[str]:
-    """Addresses in a question: of a runbook, perhaps, that an alert names."""
-    return list(dict.fromkeys(link.rstrip(".,;:!?)") for link in _LINK.findall(question[:LINKS_CHARS])))[:LINKS]
 
 
 def series(plan: Plan, scope: Scope, who: Sequence[Json], *, size: int) -> Json:

@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from cag.evidence import Candidate
+from cag.changes import is_step
+from cag.evidence import Candidate, links_in
 from processors.template import template
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan
@@ -26,6 +27,7 @@ PARTS: Final = (
     "recency",
 )  # between 0 and 1, each with a weight
 SEVERE, FEW = 0.9, 4  # an error said once cannot look surprising by numbers, and is news all the same
+AWAY: Final = 0.15  # entity part of what has nothing to do with what was asked about
 COMPLAINT: Final = 0.5  # below a warning, news counts less
 _NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
 HOPS: Final = 2  # a service names its database, a caller names the service
@@ -94,7 +96,7 @@ def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[f
         return 0.95, ""
     if evidence.workload in focus.related_workloads:
         return (ranking.upstream, "upstream") if evidence.workload in focus.complaining else related
-    return 0.15, ""
+    return AWAY, ""
 
 
 def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> Candidate:
@@ -115,12 +117,21 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> 
         _news(candidate): evidence.kind == "log",
         "numbers_only": evidence.kind == "metric",
         "symptom": evidence.kind == "log" and bool(mentioned(evidence.text, focus.complaining - {evidence.workload})),
+        "named": _named(evidence, plan, entity),
+        "change": plan.intent == "change" and is_step(candidate),
         # What was pasted into the question is what is looked for.
         "asked": any(identifier in evidence.text for identifier in focus.identifiers),
     }
     parts |= {name: 1.0 for name, applies in applying.items() if name and applies}
     evidence = evidence.model_copy(update={"parts": {name: round(value, 4) for name, value in parts.items()}})
     return replace(candidate, evidence=evidence.model_copy(update={"score": rescored(evidence, ranking)}))
+
+
+def _named(evidence: Evidence, plan: Plan, entity: float) -> bool:
+    """Whether the question names it; a metric that many have, of something near to what was asked about."""
+    if evidence.kind == "alert":
+        return evidence.title in plan.alerts or evidence.url in links_in(plan.question)
+    return evidence.kind == "metric" and evidence.title in plan.metrics and entity > AWAY
 
 
 def _news(candidate: Candidate) -> str:
@@ -135,6 +146,8 @@ def rescored(evidence: Evidence, ranking: Ranking) -> float:
     parts = evidence.parts
     novelty = parts["novelty"] * (ranking.chatter if "chatter" in parts else 1.0)
     weighed = parts | {"novelty": max(novelty, ranking.news) if "news" in parts else novelty}
+    if "change" in parts:
+        weighed |= {name: max(weighed[name], ranking.change) for name in ("severity", "novelty")}
     for name in ("related", "upstream"):
         if name in parts:
             weighed["entity"] = getattr(ranking, name)
@@ -142,7 +155,8 @@ def rescored(evidence: Evidence, ranking: Ranking) -> float:
     for name in ("numbers_only", "symptom"):
         if name in parts:
             score *= getattr(ranking, name)
-    return round(score + parts.get("asked", 0.0), 4)
+    added = parts.get("asked", 0.0) + (ranking.named if "named" in parts else 0.0)
+    return round(score + added, 4)
 
 
 def reordered(evidence: Sequence[Evidence], ranking: Ranking, limit: int) -> list[Evidence]:
@@ -165,7 +179,8 @@ def _chosen(
     kinds: Counter[str] = Counter()
     places: Counter[tuple[str, str]] = Counter()
     while left and len(chosen) < limit:
-        best = _best(left, ranking, kinds, places, [c.evidence for c in chosen if c.evidence.kind == "event"])
+        telling = [c.evidence for c in chosen if c.evidence.kind == "event" or "named" in c.evidence.parts]
+        best = _best(left, ranking, kinds, places, telling)
         left.remove(best)
         if not any(alike(best, other) for other in chosen):
             chosen.append(best)
@@ -179,7 +194,7 @@ def _best(
     ranking: Ranking,
     kinds: Mapping[str, int],
     places: Mapping[tuple[str, str], int],
-    events: Sequence[Evidence],
+    telling: Sequence[Evidence],
 ) -> Candidate:
     """The highest after damping. `left` is in order of scores, which damping only lowers: the tail is not looked at."""
     best, most = left[0], (-math.inf, "")
@@ -187,7 +202,8 @@ def _best(
         evidence = candidate.evidence
         if evidence.score < most[0]:
             break
-        again = sum(_repeats(evidence, other) for other in events) if evidence.kind == "event" else 0
+        repeating = evidence.kind == "event" or "named" in evidence.parts
+        again = sum(_repeats(evidence, other) for other in telling) if repeating else 0
         alike, near = kinds[evidence.kind], places[evidence.kind, evidence.workload]
         damped = evidence.score * ranking.kind_damping**alike * ranking.place_damping**near
         damped *= ranking.object_damping**again
@@ -200,8 +216,10 @@ def _best(
 def _repeats(one: Evidence, two: Evidence) -> bool:
     """Two events that tell the same: one reason on one object, or one node, which puts its trouble in many words.
 
-    Another reason on the same pod may be the next link of the chain.
+    Another reason on the same pod may be the next link of the chain. Named alerts and series: of one name.
     """
+    if one.kind != two.kind:
+        return False
     return one.title == two.title or (one.entity == two.entity and one.entity.startswith("node/"))
 
 

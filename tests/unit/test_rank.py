@@ -1,5 +1,6 @@
 """What comes first, and that more of the same does not crowd out the rest, whatever the weights are tuned to."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -126,6 +127,40 @@ def test_what_was_pasted_is_what_is_looked_for() -> None:
     pasted = candidate("z", "request 4bf92f3577b34da6 failed", severity=0.05, novel=0.0)
     focus = Focus(identifiers=("4bf92f3577b34da6",))
     assert select([candidate("a"), pasted], plan(), focus, RANKING, 2)[0].evidence.id == "z"
+
+
+@pytest.mark.parametrize(
+    ("question", "asked"), [("?", {"alerts": ("CartDown",)}), ("see https://runbooks.example/cart.", {})]
+)
+def test_an_alert_that_is_named_comes_first_and_its_copies_give_way(question: str, asked: dict[str, Any]) -> None:
+    def down(identity: str, workload: str) -> Candidate:
+        made = candidate(identity, "CartDown", kind="alert", workload=workload, severity=0.2, novel=0.1)
+        return replace(made, evidence=made.evidence.model_copy(update={"url": "https://runbooks.example/cart"}))
+
+    found = [candidate("worse", severity=1.0, novel=1.0), *(down(f"a{n}", f"w{n}") for n in range(8))]
+    named = plan(**asked).model_copy(update={"question": question})
+    chosen = [c.evidence.id for c in select(found, named, Focus(), RANKING, 9)]
+    assert chosen[0].startswith("a")
+    assert "worse" in chosen[:6]
+    assert [c.evidence.id for c in select(found, plan(), Focus(), RANKING, 1)] == ["worse"]
+
+
+def test_a_metric_that_is_named_comes_first_where_it_is_about_what_was_asked() -> None:
+    named = plan(workloads=("cart",), metrics=("queue",))
+    mine, other, loud = (
+        candidate(identity, "queue", kind=kind, workload=workload, severity=severity)
+        for identity, kind, workload, severity in (
+            ("mine", "metric", "cart", 0.0), ("other", "metric", "front", 0.6), ("loud", "log", "cart", 1.0),
+        )
+    )  # fmt: skip
+    chosen = select([mine, other, loud], named, Focus(workloads=frozenset({"cart"})), RANKING, 3)
+    assert [c.evidence.id for c in chosen] == ["mine", "loud", "other"]
+
+
+def test_a_change_is_worth_more_when_changes_are_asked_for() -> None:
+    change = candidate("a", kind="event", severity=0.45, novel=0.3, reason="ScalingReplicaSet")
+    scores = [scored(change, plan(intent=i), Focus(), RANKING).evidence.score for i in ("why", "change")]
+    assert scores[1] > scores[0] + 0.2
 
 
 def ids(*candidates: Candidate, limit: int = 12) -> list[str]:
