@@ -8,11 +8,12 @@ from typing import Final
 import structlog
 
 from cag.assemble import Assembler
+from cag.breaker import Breaker
 from cag.detail import EvidenceReader
 from cag.gather import Gathering
 from cag.generate import Generator, Written
 from cag.lag import LagReader
-from cag.model import ModelClient, OpenAIModel
+from cag.model import ModelClient
 from cag.reads import IndexReader
 from cag.runbook_follower import RunbookFollower
 from cag.source_records import SourceRecords
@@ -56,7 +57,7 @@ class Assistant:
             settings,
             reader=IndexReader(settings.opensearch),
             runbooks=RunbookReader(settings.redis),
-            model=OpenAIModel.from_settings(settings.model),
+            model=Breaker.from_settings(settings.model),
             embedder=make_embedder(settings.embedder),
         )
 
@@ -82,6 +83,8 @@ class Assistant:
 
     async def answer(self, query: Query) -> AsyncIterator[AnswerPart]:
         """Status, sources, text, one `Done`. Whatever the model does, an answer comes."""
+        clock = asyncio.get_running_loop().time
+        ends = clock() + self._settings.api.deadline_s
         yield Status("Searching logs, events, metrics, alerts and runbooks", False)
         context = await self._gather.context(query)
         prompt = self._assembler.prompt(context, query, self._runbooks.library.corpus)
@@ -89,7 +92,7 @@ class Assistant:
             yield Source(number, piece)
         yield Status(f"Found {len(prompt.cited)} pieces of evidence", True)
         written = Written(mode="extractive", reason="nothing was written")
-        async for part in self._generate.write(query, context, prompt):
+        async for part in self._generate.write(query, context, prompt, left_s=ends - clock()):
             if isinstance(part, Written):
                 written = part
             else:

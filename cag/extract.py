@@ -1,112 +1,219 @@
-"""The answer without a model: the ranked evidence as short prose, every sentence cited. Pure.
+"""The answer without a model: the ranked evidence as short prose, every sentence of it cited. Pure.
 
-Cause first, then what supports it, then what the runbook says to do next; at most a screen.
+Cause first, then what supports it, then what the runbook says to do next; at most a screen. What kind of answer it is
+follows the intent of the question.
 """
 
 import re
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Final
-from zoneinfo import ZoneInfo
 
-from cag.inert import code, markdown, name, plain
-from schemas.context import Context, Evidence
+from cag.clock import Clock
+from cag.inert import name, plain
+from cag.steps import read_steps
+from cag.tell import Numbered, Teller, group
+from schemas.context import Context, Evidence, Intent
 
-SUPPORTING: Final = 5
-STEPS: Final = 4
-STEP_CHARS: Final = 300
-SHOWN_CHARS: Final = 240
+SUPPORTING, LISTED, STEPS = 5, 8, 4
+MOST_LINES, MOST_CHARS = 25, 1_800
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
-_STEP: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.+)$")
+NEWS: Final = 0.5  # part of a score from which a number is worth a word
+SUBJECTS, NAME_CHARS = 3, 63
+# Reasons of events that say that somebody or something changed what runs.
+_CHANGE: Final = re.compile(r"Scal|Rescale|Rollout|Deploy|Pull|Created|SuccessfulCreate|SuccessfulDelete|Killing|Image")
 
 
-def extractive_answer(context: Context, cited: Sequence[Evidence], zone: ZoneInfo) -> str:
+@dataclass(slots=True)
+class Section:
+    """A paragraph: `head`, then a list. The list gives way when the whole is longer than a screen."""
+
+    head: str
+    items: list[str] = field(default_factory=list)
+    least: int = 1  # items that stay
+
+
+@dataclass(frozen=True, slots=True)
+class _Material:
+    """What an answer is made from."""
+
+    context: Context
+    facts: list[Numbered]
+    guides: list[Numbered]
+    teller: Teller
+
+    @property
+    def about(self) -> str:
+        """What was asked about; empty for everything."""
+        plan = self.context.plan
+        asked = plan.pods or plan.workloads or plan.nodes or plan.alerts or plan.namespaces
+        return " and ".join(name(each[:NAME_CHARS]) for each in asked[:SUBJECTS])
+
+    @property
+    def span(self) -> str:
+        span = self.context.plan.span
+        return self.teller.clock.when(span.start, span.end)
+
+    @property
+    def watched(self) -> int:
+        """Sources that were heard of what was asked about."""
+        plan, sources = self.context.plan, self.context.freshness.sources
+        return sum(not plan.workloads or source.workload in plan.workloads for source in sources)
+
+    @property
+    def wrong(self) -> list[Numbered]:
+        return [fact for fact in self.facts if fact[1].score >= WORTH_NAMING and _complains(fact[1])]
+
+
+def extractive_answer(context: Context, cited: Sequence[Evidence]) -> str:
     """Numbers in brackets are positions in `cited`, from 1."""
     numbered = list(enumerate(cited, 1))
     facts = [(n, e) for n, e in numbered if e.kind != "runbook"]
     guides = [(n, e) for n, e in numbered if e.kind == "runbook"]
-    if not facts:
-        return f"{_nothing(context)}\n\n{_steps(guides)}".strip()
-    lead, *rest = facts
-    lines = []
-    if lead[1].score >= WORTH_NAMING:
-        lines.append(f"**Most likely:** {_sentence(*lead, zone)}")
-    else:
-        lines.append(f"Nothing stands out. The closest is: {_sentence(*lead, zone)}")
-    if rest:
-        lines.append("\n**Also seen:**")
-        lines += [f"- {_sentence(number, piece, zone)}" for number, piece in rest[:SUPPORTING]]
-    steps = _steps(guides)
-    return "\n".join([*lines, f"\n{steps}"] if steps else lines)
+    material = _Material(context, facts, guides, Teller(Clock.of(context.plan)))
+    if not facts and guides and (context.plan.about == "runbook" or context.plan.intent == "fix"):
+        return _fitted(_steps(material) or [Section(_nothing(material))])
+    if not facts and not (context.plan.intent == "health" and material.watched):
+        return _fitted([Section(_nothing(material)), *_steps(material)])
+    return _fitted(_ANSWERS[context.plan.intent](material))
 
 
-def _sentence(number: int, piece: Evidence, zone: ZoneInfo) -> str:
-    text = piece.text if len(piece.text) <= SHOWN_CHARS else piece.text[: SHOWN_CHARS - 3] + "..."
-    named = piece.entity and not piece.entity.endswith("/")
-    where = name(piece.entity.replace("/", " ", 1)) if named else "an unnamed source"
-    if piece.namespace:
-        where += f" in {name(piece.namespace)}"
-    when = _when(piece, zone)
-    if piece.kind == "log":
-        times = f"{piece.count} times" if piece.count > 1 else "once"
-        return f"{where} logged {code(text)} {times}{when} [{number}]."
-    if piece.kind == "event":
-        times = f", {piece.count} times" if piece.count > 1 else ""
-        return f"Kubernetes reports {plain(text)}{times}{when} [{number}]."
-    return f"{plain(text)}{when} [{number}]."
+def _diagnose(material: _Material) -> list[Section]:
+    """The cause, what else points to it, the next step."""
+    wrong = material.wrong
+    if not wrong:
+        return [*_uneventful(material), *_steps(material)]
+    lead = wrong[0]
+    rest = [fact for fact in material.facts if fact is not lead]
+    told = [material.teller.group(each) for each in group(rest)[:SUPPORTING]]
+    return [Section(_lead(material, *lead)), *_list("**Also seen:**", told), *_steps(material)]
 
 
-def _when(piece: Evidence, zone: ZoneInfo) -> str:
-    if piece.first is None or piece.last is None:
-        return ""
-    first, last = _clock(piece.first, zone), _clock(piece.last, zone)
-    return f" at {first}" if first == last else f" between {first} and {last}"
+def _why(material: _Material) -> list[Section]:
+    """The cause, then the chain in order of time, the next step."""
+    wrong = material.wrong
+    if not wrong:
+        return [*_uneventful(material), *_steps(material)]
+    chain = group([fact for fact in material.facts if fact is not wrong[0]])[:SUPPORTING]
+    chain.sort(key=lambda facts: (_began(facts[0][1]), facts[0][0]))
+    told = [material.teller.group(each) for each in chain]
+    return [Section(_lead(material, *wrong[0])), *_list("**How it unfolded:**", told), *_steps(material)]
 
 
-def _clock(when: datetime, zone: ZoneInfo) -> str:
-    here = when.astimezone(zone).strftime("%H:%M:%S")
-    utc = when.astimezone(UTC).strftime("%H:%M:%S")
-    return f"{here} UTC" if here == utc else f"{here} ({utc} UTC)"
+def _fix(material: _Material) -> list[Section]:
+    """The steps first, then what they are for."""
+    steps = _steps(material)
+    if not steps:
+        return [Section("No runbook section was found for this."), *_diagnose(material)]
+    wrong = [material.teller.group(each) for each in group(material.wrong)[:SUPPORTING]]
+    return [*steps, *_list("**Why:**", wrong)]
 
 
-def _steps(guides: Sequence[tuple[int, Evidence]]) -> str:
-    if not guides:
-        return ""
-    number, guide = guides[0]
-    listed = "\n".join(f"{place}. {step} [{number}]" for place, step in enumerate(read_steps(guide.text)[:STEPS], 1))
-    return f"**What the runbook says** ({plain(guide.title)}):\n{listed}"
+def _health(material: _Material) -> list[Section]:
+    wrong = material.wrong
+    about = material.about or "what runs here"
+    if wrong:
+        told = [material.teller.group(each) for each in group(wrong)[: SUPPORTING + 1]]
+        return [*_list(f"**Not healthy:** something is wrong with {about}{material.span}.", told), *_steps(material)]
+    if not material.watched:
+        return [Section(f"I cannot tell whether {about} is well{material.span}: no source of it is known.")]
+    return _uneventful(material, "**Nothing wrong seen**")
 
 
-def read_steps(text: str) -> list[str]:
-    """The items of a section's lists, each with the first command under it; its first lines where it has no list."""
-    steps: list[list[str]] = []  # words of the step, then its command
-    prose: list[str] = []
-    fenced = False
-    for line in text.splitlines():
-        stripped = line.strip()
-        if stripped.startswith(("```", "~~~")):
-            fenced = not fenced
-        elif fenced:
-            if steps and stripped and len(steps[-1]) == 1:
-                more = " ..." if stripped.endswith("\\") else ""
-                steps[-1].append(code(stripped.rstrip("\\ ")[:STEP_CHARS] + more))
-        elif match := _STEP.match(line):
-            steps.append([match.group(1)])
-        elif stripped.startswith("|"):
-            continue  # a table says nothing in one line
-        elif stripped and steps and line.startswith(" "):
-            steps[-1][0] += f" {stripped}"  # a step that goes on in the next line
-        elif stripped:
-            prose.append(stripped)
-    return [" ".join([markdown(words[:STEP_CHARS]), *command]) for words, *command in steps] or [
-        markdown(line[:STEP_CHARS]) for line in prose[:2]
+def _change(material: _Material) -> list[Section]:
+    """Changes with their times first, else what else happened."""
+    teller = material.teller
+    changes = [f for f in material.facts if f[1].kind == "event" and _CHANGE.match(f[1].title or f[1].text)]
+    others = [fact for fact in material.facts if fact not in changes]
+    dated = [teller.dated(*fact) for fact in sorted(changes, key=lambda f: (_began(f[1]), f[0]))]
+    about = f" in {material.about}" if material.about else ""
+    seen = [teller.group(each) for each in group(others)[:SUPPORTING]]
+    if not dated:
+        none = f"No rollout, scaling or new image{about} was seen{material.span}."
+        return [Section(none), *_list("**What happened then:**", seen)]
+    return [
+        *_list(f"**What changed{about}**{material.span}:", dated[:LISTED]),
+        *_list("**What else was seen:**", seen[: SUPPORTING - 2]),
     ]
 
 
-def _nothing(context: Context) -> str:
-    start, end = (moment.astimezone(UTC) for moment in (context.plan.span.start, context.plan.span.end))
-    until = f"{end:%H:%M}" if start.date() == end.date() else f"{end:%Y-%m-%d %H:%M}"
+def _compare(material: _Material) -> list[Section]:
+    plan = material.context.plan
+    if plan.compared is None:
+        return _diagnose(material)
+    then = material.teller.clock.when(plan.compared.start, plan.compared.end)
+    told = [material.teller.compared(*fact) for fact in material.facts[:LISTED]]
+    return [*_list(f"**What differs**{material.span} (now) from what was{then} (then):", told), *_steps(material)]
+
+
+def _show(material: _Material) -> list[Section]:
+    about = f" about {material.about}" if material.about else ""
+    told = [material.teller.one(*fact) for fact in material.facts[:LISTED]]
+    return _list(f"**Found{about}**{material.span}, the most relevant first:", told)
+
+
+_ANSWERS: Final[dict[Intent, Callable[[_Material], list[Section]]]] = {
+    "diagnose": _diagnose, "why": _why, "fix": _fix, "health": _health, "change": _change, "compare": _compare,
+    "show": _show,
+}  # fmt: skip
+
+
+def _lead(material: _Material, number: int, piece: Evidence) -> str:
+    """A log or an event is a cause; an alert or a number shows that there is one."""
+    if piece.kind in ("alert", "metric"):
+        return f"**Most likely connected:** {material.teller.one(number, piece)}"
+    itself = " itself" if piece.workload and piece.workload in material.context.plan.workloads else ""
+    return f"**Most likely** the cause is {material.teller.cause(number, piece, itself)}"
+
+
+def _uneventful(material: _Material, said: str = "**Nothing stands out**") -> list[Section]:
+    """Something was seen, and nothing of it is wrong."""
+    seen, watched = material.context.freshness, material.watched
+    about = f" with {material.about}" if material.about else ""
+    until = f", newest data {material.teller.clock.at(seen.newest)}" if seen.newest else ""
+    of = f"{watched} {'source' if watched == 1 else 'sources'}{until}" if watched else "no source of it is known"
+    more = " Not everything could be seen: what was missing is said below." if seen.missing else ""
+    sections = [Section(f"{said}{about}{material.span}: {of}.{more}")]
+    if material.facts:
+        sections.append(Section(f"The closest is this: {material.teller.one(*material.facts[0])}"))
+    return sections
+
+
+def _nothing(material: _Material) -> str:
+    about = f" about {material.about}" if material.about else ""
     return (
-        f"I found nothing about this between {start:%Y-%m-%d %H:%M} and {until} UTC. "
-        "That is not proof that nothing happened: see below what could be seen."
+        f"I found nothing{about}{material.span}. That is not proof that nothing happened: see below what could be seen."
     )
+
+
+def _steps(material: _Material) -> list[Section]:
+    if not material.guides:
+        return []
+    number, guide = material.guides[0]
+    steps = [f"{place}. {step} [{number}]" for place, step in enumerate(read_steps(guide.text)[:STEPS], 1)]
+    title = plain(guide.title[:120])
+    return [Section(f"**What to do next** (runbook {title}):", steps, least=2)] if steps else []
+
+
+def _list(head: str, told: Sequence[str]) -> list[Section]:
+    return [Section(head, [f"- {each}" for each in told])] if told else []
+
+
+def _fitted(sections: list[Section]) -> str:
+    """At most a screen: the longest list gives way first."""
+    while True:
+        text = "\n\n".join("\n".join([section.head, *section.items]) for section in sections)
+        spare = [section for section in sections if len(section.items) > section.least]
+        if not spare or (len(text) <= MOST_CHARS and text.count("\n") < MOST_LINES):
+            return text
+        max(spare, key=lambda section: len("".join(section.items))).items.pop()
+
+
+def _complains(piece: Evidence) -> bool:
+    if piece.kind == "metric":
+        return piece.parts.get("novelty", NEWS) >= NEWS
+    return piece.kind == "alert" or piece.severity in ("warn", "error", "fatal")
+
+
+def _began(piece: Evidence) -> float:
+    return piece.first.timestamp() if piece.first else 0.0

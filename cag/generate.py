@@ -1,27 +1,30 @@
 """The text of an answer: one model call, checked while it streams; without model text, the evidence by itself."""
 
-import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Final
-from zoneinfo import ZoneInfo
+from typing import Final, Protocol
 
-from cag.assemble import Prompt
+from cag.assemble import SYSTEM, Prompt
 from cag.extract import extractive_answer
-from cag.model import ModelClient, ModelUnavailable
+from cag.leaks import Hidden, LeakFilter, instructions
+from cag.model import ModelClient, ModelUnavailable, Token
 from cag.scope import scope_key
+from cag.tokens import TokenCounter
 from cag.verify import Verifier
 from schemas.answer import Delta, FinishReason, Mode, Query, Usage
 from schemas.context import Context, Verification
 from schemas.settings import Settings
 
 NO_MODEL: Final = "no model is configured"
+NO_TIME: Final = "the search took all the time that an answer may take"
 NO_TOKENS: Final = Usage()
+LEAST_S: Final = 1.0  # below this a model is not asked: its first token takes as long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """How the text came to be; `reason` says why there is no model text."""
+    """How the text came to be; `reason` says why there is no model text, or not all of it."""
 
     mode: Mode
     reason: str
@@ -30,40 +33,74 @@ class Written:
     verification: Verification | None = None
 
 
+class Check(Protocol):
+    """A filter of a text that streams by."""
+
+    def feed(self, delta: str) -> str: ...
+
+    def finish(self) -> str: ...
+
+
 class Generator:
     """One per process."""
 
     def __init__(self, model: ModelClient | None, settings: Settings) -> None:
         self._model, self._settings = model, settings
+        self._counter = TokenCounter()
 
-    async def write(self, query: Query, context: Context, prompt: Prompt) -> AsyncIterator[Delta | Written]:
-        """Text, then one `Written`. Whatever the model does, there is a text."""
-        reason, usage, verification = NO_MODEL, NO_TOKENS, None
-        finish: FinishReason = "stop"
-        if self._model is not None:
-            verifier, said = self._verifier(context, prompt), False
-            try:
-                salt = scope_key(query.scope)
-                async with contextlib.aclosing(self._model.stream(prompt.turns, cache_salt=salt)) as stream:
-                    async for token in stream:
-                        usage, finish = token.usage or usage, token.finish_reason or finish
-                        if text := verifier.feed(token.text):
-                            said = True
-                            yield Delta(text)
-                reason = ""
-            except ModelUnavailable as error:
-                reason = error.reason
-            if text := verifier.finish():
-                said = True
-                yield Delta(text)
-            verification = verifier.report
-            if reason and said:
+    async def write(
+        self, query: Query, context: Context, prompt: Prompt, *, left_s: float | None = None
+    ) -> AsyncIterator[Delta | Written]:
+        """Text, then one `Written`. Whatever the model does, there is a text.
+
+        `left_s`: what is left of the time for the whole answer; None: as much as the model may take.
+        """
+        reason = NO_MODEL if self._model is None else NO_TIME
+        model = self._model if left_s is None or left_s >= LEAST_S else None
+        usage, verification, finish = NO_TOKENS, None, None
+        if model is not None:
+            verifier = self._verifier(context, prompt)
+            said = _Said(self._checks(prompt, verifier))
+            tokens = model.stream(
+                prompt.turns, cache_salt=scope_key(query.scope), max_tokens=query.max_tokens, time_s=left_s
+            )
+            async with aclosing(said.through(tokens)) as texts:
+                async for text in texts:
+                    yield Delta(text)
+            reason, finish, verification = said.reason, said.finish, verifier.report
+            asked = "\n".join(turn.content for turn in prompt.turns)
+            usage = said.usage or (self._used(asked, said.text) if said.text else NO_TOKENS)
+            if reason and said.text:
                 yield Delta(f"\n\n*The model stopped ({reason}). What the evidence says by itself:*\n\n")
         if reason:
-            finish = "stop"
-            yield Delta(extractive_answer(context, prompt.cited, ZoneInfo(context.plan.zone)))
-        mode: Mode = "extractive" if reason else "model"
-        yield Written(mode=mode, reason=reason, usage=usage, finish_reason=finish, verification=verification)
+            text, finish = self._extract(query, context, prompt)
+            usage = usage if usage != NO_TOKENS else self._used(context.plan.question, text)
+            yield Delta(text)
+        yield Written(
+            mode="extractive" if reason else "model",
+            reason=reason,
+            usage=usage,
+            finish_reason=finish or "stop",
+            verification=verification,
+        )
+
+    def _extract(self, query: Query, context: Context, prompt: Prompt) -> tuple[str, FinishReason]:
+        """The extractive answer; fewer whole lines of it where fewer tokens are wished."""
+        text = extractive_answer(context, prompt.cited)
+        if query.max_tokens is None or self._counter.count(text) <= query.max_tokens:
+            return text, "stop"
+        lines = text.splitlines()
+        while len(lines) > 1 and self._counter.count("\n".join(lines)) > query.max_tokens:
+            lines.pop()
+        return "\n".join(lines).rstrip(), "length"
+
+    def _used(self, prompt: str, text: str) -> Usage:
+        """An estimate, where no server has counted."""
+        return Usage(self._counter.count(prompt), self._counter.count(text))
+
+    def _checks(self, prompt: Prompt, verifier: Verifier) -> tuple[Check, ...]:
+        """What a model's text passes, in order."""
+        return LeakFilter((instructions(SYSTEM), Hidden.of(prompt.fence))), verifier
 
     def _verifier(self, context: Context, prompt: Prompt) -> Verifier:
         rules = self._settings.verify
@@ -74,3 +111,44 @@ class Generator:
             hold_chars=rules.hold_chars,
             link_hosts=self._settings.api.link_hosts,
         )
+
+
+class _Said:
+    """What a model has said, checked."""
+
+    def __init__(self, checks: tuple[Check, ...]) -> None:
+        self._checks = checks
+        self._shown: list[str] = []
+        self.reason = ""  # why it stopped before the end
+        self.usage: Usage | None = None
+        self.finish: FinishReason | None = None
+
+    @property
+    def text(self) -> str:
+        return "".join(self._shown)
+
+    async def through(self, tokens: AsyncGenerator[Token, None]) -> AsyncGenerator[str, None]:
+        """Text that may be shown. Closes `tokens` when it is closed itself."""
+        try:
+            async with aclosing(tokens):
+                async for token in tokens:
+                    self.usage, self.finish = token.usage or self.usage, token.finish_reason or self.finish
+                    if text := self._fed(token.text):
+                        yield text
+        except ModelUnavailable as error:
+            self.reason = error.reason
+        if text := self._ended():
+            yield text
+
+    def _fed(self, text: str) -> str:
+        for check in self._checks:
+            text = check.feed(text)
+        self._shown.append(text)
+        return text
+
+    def _ended(self) -> str:
+        text = ""
+        for check in self._checks:
+            text = check.feed(text) + check.finish()
+        self._shown.append(text)
+        return text

@@ -28,6 +28,8 @@ MAX_ANSWER_CHARS: Final = 64_000
 CACHE_SALT_CHARS: Final = 1024  # vLLM's limit
 
 CUT: Final = "the connection to the model was cut"
+# What a server says to one request that it will not read; to a wrong key, a wrong name or a crowd it says other things.
+OUR_FAULT: Final = frozenset({400, 413, 422})
 GARBAGE: Final = "the model server sent something that is no answer"
 
 _T = TypeVar("_T")
@@ -40,11 +42,15 @@ _HELD_CHARS: Final = 512
 
 
 class ModelUnavailable(FreshetError):
-    """No whole answer from the model -> answer from the evidence alone. `reason` quotes nothing that was sent."""
+    """No whole answer from the model -> answer from the evidence alone. `reason` quotes nothing that was sent.
 
-    def __init__(self, reason: str) -> None:
+    `outage`: whether it says anything about the next question. A prompt that the server refuses, a budget that went
+    into reasoning and a deadline that we had cut short are about this one alone.
+    """
+
+    def __init__(self, reason: str, *, outage: bool = True) -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason, self.outage = reason, outage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +67,18 @@ class Token:
 
 
 class ModelClient(Protocol):
-    def stream(self, prompt: Sequence[Turn], *, cache_salt: str = "") -> AsyncGenerator[Token, None]:
+    def stream(
+        self,
+        prompt: Sequence[Turn],
+        *,
+        cache_salt: str = "",
+        max_tokens: int | None = None,
+        time_s: float | None = None,
+    ) -> AsyncGenerator[Token, None]:
         """The answer to `prompt`, token by token; raises ModelUnavailable at any point. Close it to cancel the call.
 
-        Requests with different salts never share the server's prefix cache.
+        Requests with different salts never share the server's prefix cache. `max_tokens` and `time_s`, until the last
+        token, are wishes for less than the settings allow.
         """
         ...
 
@@ -131,12 +145,19 @@ class OpenAIModel:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def stream(self, prompt: Sequence[Turn], *, cache_salt: str = "") -> AsyncGenerator[Token, None]:
+    async def stream(
+        self,
+        prompt: Sequence[Turn],
+        *,
+        cache_salt: str = "",
+        max_tokens: int | None = None,
+        time_s: float | None = None,
+    ) -> AsyncGenerator[Token, None]:
         """See `ModelClient.stream`."""
         answer = _Answer()
-        limits = _Limits(self._settings)
+        limits = _Limits(self._settings, time_s)
         try:
-            async with aclosing(self._lines(self._body(prompt, cache_salt), limits)) as lines:
+            async with aclosing(self._lines(self._body(prompt, cache_salt, max_tokens), limits)) as lines:
                 async for line in lines:
                     token = answer.read(line)
                     if token:
@@ -172,13 +193,13 @@ class OpenAIModel:
             return f"the model server does not offer a model named {self._settings.name}"
         return "ok"
 
-    def _body(self, prompt: Sequence[Turn], cache_salt: str) -> bytes:
+    def _body(self, prompt: Sequence[Turn], cache_salt: str, max_tokens: int | None) -> bytes:
         body: dict[str, Any] = {
             "model": self._settings.name,
             "messages": [{"role": t.role, "content": strip_control_tokens(t.content)} for t in prompt],
             "stream": True,
             "stream_options": {"include_usage": True},
-            "max_tokens": self._settings.max_tokens,
+            "max_tokens": min(max_tokens or self._settings.max_tokens, self._settings.max_tokens),
             # Harmony knows low, medium and high only; the settings admit no other.
             "reasoning_effort": self._settings.reasoning_effort,
         }
@@ -196,7 +217,8 @@ class OpenAIModel:
         response = await limits.wait(self._client.send(request, stream=True))
         try:
             if response.status_code != httpx.codes.OK:
-                raise ModelUnavailable(_status_reason(response.status_code))
+                refused = response.status_code in OUR_FAULT
+                raise ModelUnavailable(_status_reason(response.status_code), outage=not refused)
             async for line in _split(response.aiter_raw(), limits):
                 yield line
         finally:
@@ -206,11 +228,12 @@ class OpenAIModel:
 class _Limits:
     """How long to wait for the next token: the first may take longer than the others, and all have one deadline."""
 
-    def __init__(self, settings: Model) -> None:
+    def __init__(self, settings: Model, time_s: float | None) -> None:
         self._settings = settings
         self._clock = asyncio.get_running_loop().time
         start = self._clock()
-        self._deadline = start + settings.deadline_s
+        self._whole_s = min(settings.deadline_s, settings.deadline_s if time_s is None else time_s)
+        self._deadline = start + self._whole_s
         self._next = start + settings.connect_timeout_s + settings.first_token_timeout_s
         self._late = f"no first token within {settings.first_token_timeout_s:g} s"
 
@@ -225,10 +248,10 @@ class _Limits:
             async with asyncio.timeout_at(ends):
                 return await step
         except TimeoutError as error:
-            late = (
-                self._late if ends < self._deadline else f"the model took longer than {self._settings.deadline_s:g} s"
-            )
-            raise ModelUnavailable(late) from error
+            if ends < self._deadline:
+                raise ModelUnavailable(self._late) from error
+            late = f"the model took longer than {self._whole_s:.3g} s"
+            raise ModelUnavailable(late, outage=self._whole_s >= self._settings.deadline_s) from error
 
 
 class _Text(BaseModel):
@@ -307,7 +330,8 @@ class _Answer:
         if not self._visible:
             spent = self.finish_reason == "length"
             raise ModelUnavailable(
-                "the model spent its whole budget on reasoning" if spent else "the model gave an empty answer"
+                "the model spent its whole budget on reasoning" if spent else "the model gave an empty answer",
+                outage=not spent,
             )
         yield Token(text=rest, finish_reason=self.finish_reason, usage=self._usage)
 

@@ -2,30 +2,35 @@
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from cag.extract import extractive_answer, read_steps
-from schemas.context import Context, Evidence, Freshness, Plan, Span
+from cag.extract import MOST_CHARS, MOST_LINES, extractive_answer
+from cag.steps import read_steps
+from cag.tell import gist
+from schemas.context import Context, Evidence, Freshness, Plan, SourceFreshness, Span
 from tests.unit.test_verify import ATTACKS, links
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
-UTC_ZONE = ZoneInfo("UTC")
+SOURCES = tuple(SourceFreshness(topic="logs", namespace="shop", workload=w, newest=NOW) for w in ("cart", "db"))
+
+
+def ago(minutes: float) -> datetime:
+    return NOW - timedelta(minutes=minutes)
 
 
 def piece(kind: str, text: str, **more: Any) -> Evidence:
     given: dict[str, Any] = {
-        "entity": "pod/cart-0", "namespace": "shop", "first": NOW - timedelta(minutes=5), "last": NOW, "score": 0.9
+        "entity": "pod/cart-0", "namespace": "shop", "workload": "cart", "severity": "error", "score": 0.9,
+        "first": ago(5), "last": NOW,
     }  # fmt: skip
     return Evidence(id="x", kind=kind, text=text, **(given | more))
 
 
-def answer(*cited: Evidence, zone: ZoneInfo = UTC_ZONE, start: datetime = NOW - timedelta(minutes=30)) -> str:
-    context = Context(
-        plan=Plan(question="?", span=Span(start=start, end=NOW)), evidence=cited, freshness=Freshness(asked_at=NOW)
-    )
-    return extractive_answer(context, cited, zone)
+def answer(*cited: Evidence, missing: tuple[str, ...] = (), sources: Any = SOURCES, **plan: Any) -> str:
+    asked = Plan(**({"question": "?", "span": Span(start=ago(30), end=NOW), "workloads": ("cart",)} | plan))
+    seen = Freshness(asked_at=NOW, newest=NOW if sources else None, sources=sources, missing=missing)
+    return extractive_answer(Context(plan=asked, evidence=cited, freshness=seen), cited)
 
 
 STEPS = """Do this:
@@ -34,62 +39,179 @@ STEPS = """Do this:
 2. Read [the page](https://wiki/x) ![](//e.example/p)
 - restart"""
 RUNBOOK = piece("runbook", STEPS, title="Cart: Fix")
+POOL = piece(
+    "log",
+    "1 --- [nio-8080-exec-7] example.shop.Db : Connection is not available, timed out after 30000ms (active=20) "
+    "at com.zaxxer.hikari.pool.HikariPool.create(HikariPool.java:696)",
+    workload="db", entity="workload/db", count=336, first=ago(9),
+)  # fmt: skip
+CALL = piece("log", "2026-11-20 20:11:12.1 ERROR call to db failed: deadline exceeded", count=680)
+RETRY = piece("log", "retry 3 of 5", entity="pod/cart-1", first=ago(7), severity="warn")
+BACKOFF = piece(
+    "event", "BackOff Pod/cart-0: Back-off restarting", title="BackOff Pod/cart-0", severity="warn", count=3
+)
+BACKOFF_1 = piece("event", "BackOff Pod/cart-1: Back-off restarting", title="BackOff Pod/cart-1", severity="warn")
+SCALED = piece(
+    "event", "ScalingReplicaSet Deployment/cart: Scaled up cart-7d9f from 1 to 3",
+    title="ScalingReplicaSet Deployment/cart", severity="info", first=ago(12), last=ago(12), score=0.4,
+)  # fmt: skip
+ALERT = piece("alert", "Alert CartDown is firing: no cart", title="CartDown", entity="workload/cart", first=ago(4))
+WAITING = piece("metric", "waiting{pool=a} of pod/db-0: now 14, at first 0, range 0 to 16 over 28 minutes",
+                entity="pod/db-0", workload="db", severity="", score=0.6)  # fmt: skip
+ALL = (POOL, CALL, ALERT, BACKOFF, BACKOFF_1, SCALED, WAITING, RETRY, RUNBOOK)
+
+NEXT = """
+**What to do next** (runbook Cart: Fix):
+1. Run `kubectl logs <pod>` now [9]
+2. Read the page [9]
+3. restart [9]"""
+LEAD = (
+    "**Most likely** the cause is db in shop, which logged `Connection is not available, timed out after 30000ms "
+    "(active=20)` 336 times between 20:06:00 and 20:15:00 UTC [1]."
+)
+SAID_POOL = "- " + LEAD.removeprefix("**Most likely** the cause is ").replace(", which", "")
+SAID_CALL = (
+    "- cart in shop logged `call to db failed: deadline exceeded` 680 times and `retry 3 of 5` once "
+    "between 20:08:00 and 20:15:00 UTC [2, 8]."
+)
+SAID_ALERT = "- Alert CartDown for cart in shop has been firing since 20:11:00 UTC: no cart [3]."
+SAID_BACKOFF = (
+    "- Kubernetes reported BackOff for pod cart-0 and pod cart-1 between 20:10:00 and 20:15:00 UTC: "
+    "Back-off restarting [4, 5]."
+)
+SAID_SCALED = "Kubernetes reported ScalingReplicaSet for deployment cart"
+SAID_WAITING = (
+    "- waiting{pool=a} of pod db-0 in shop rose from 0 to 14 over 28 minutes between 20:10:00 and 20:15:00 UTC [7]."
+)
 
 
-def test_a_whole_answer() -> None:
-    assert answer(
-        piece("log", "db timeout\nafter 5 s", count=7, last=NOW - timedelta(minutes=5)),
-        piece("event", "BackOff Pod/cart-0: Back-off restarting", count=3, last=NOW - timedelta(minutes=5)),
-        piece("alert", "Alert CartDown is firing: no cart"),
-        RUNBOOK,
-    ).splitlines() == [
-        "**Most likely:** pod cart-0 in shop logged `db timeout after 5 s` 7 times at 20:10:00 UTC [1].",
-        "",
-        "**Also seen:**",
-        "- Kubernetes reports BackOff Pod/cart-0: Back-off restarting, 3 times at 20:10:00 UTC [2].",
-        "- Alert CartDown is firing: no cart between 20:10:00 UTC and 20:15:00 UTC [3].",
-        "",
-        "**What the runbook says** (Cart: Fix):",
-        "1. Run `kubectl logs <pod>` now [4]",
-        "2. Read the page [4]",
-        "3. restart [4]",
+@pytest.mark.parametrize(
+    ("intent", "said"),
+    [
+        (
+            "diagnose",
+            f"{LEAD}\n\n**Also seen:**\n{SAID_CALL}\n{SAID_ALERT}\n{SAID_BACKOFF}\n- {SAID_SCALED} at 20:03:00 UTC: "
+            f"Scaled up cart-7d9f from 1 to 3 [6].\n{SAID_WAITING}\n{NEXT}",
+        ),
+        (
+            "why",  # in order of time
+            f"{LEAD}\n\n**How it unfolded:**\n- {SAID_SCALED} at 20:03:00 UTC: Scaled up cart-7d9f from 1 to 3 [6].\n"
+            f"{SAID_CALL}\n{SAID_BACKOFF}\n{SAID_WAITING}\n{SAID_ALERT}\n{NEXT}",
+        ),
+        (
+            "fix",
+            f"{NEXT.strip()}\n\n**Why:**\n{SAID_POOL}\n{SAID_CALL}\n{SAID_ALERT}\n{SAID_BACKOFF}\n{SAID_WAITING}",
+        ),
+        (
+            "change",
+            f"**What changed in cart** between 19:45:00 and 20:15:00 UTC:\n- 20:03:00 UTC: {SAID_SCALED}: "
+            "Scaled up cart-7d9f from 1 to 3 [6].\n\n**What else was seen:**\n"
+            f"{SAID_POOL}\n{SAID_CALL}\n{SAID_ALERT}",
+        ),
+    ],
+)
+def test_whole_answers(intent: str, said: str) -> None:
+    assert answer(*ALL, intent=intent) == said
+
+
+def test_health() -> None:
+    sick = answer(*ALL, intent="health").splitlines()
+    assert sick[0] == "**Not healthy:** something is wrong with cart between 19:45:00 and 20:15:00 UTC."
+    assert sick[1].startswith("- db in shop logged")
+    calm = RETRY.model_copy(update={"score": 0.2})
+    assert answer(calm, intent="health", missing=("x",)) == (
+        "**Nothing wrong seen** with cart between 19:45:00 and 20:15:00 UTC: 1 source, newest data 20:15:00 UTC. Not "
+        "everything could be seen: what was missing is said below.\n\nThe closest is this: pod cart-1 in shop logged "
+        "`retry 3 of 5` once between 20:08:00 and 20:15:00 UTC [1]."
+    )
+    assert answer(intent="health", workloads=()).startswith(
+        "**Nothing wrong seen** between 19:45:00 and 20:15:00 UTC: 2"
+    )
+    assert "I cannot tell whether web is well" in answer(calm, intent="health", workloads=("web",))
+
+
+def test_two_periods_and_a_list() -> None:
+    now = piece("log", "db timeout (336 times, 2 in the compared period)", count=336)
+    rate = piece(
+        "metric", "errors of pod/db-0: now 14/s, 2/s in the compared period, range 1/s to 16/s over 28 minutes"
+    )
+    assert answer(now, rate, intent="compare", compared=Span(start=ago(90), end=ago(60))).splitlines() == [
+        "**What differs** between 19:45:00 and 20:15:00 UTC (now) "
+        "from what was between 18:45:00 and 19:15:00 UTC (then):",
+        "- pod cart-0 in shop logged `db timeout` 336 times now, 2 times then [1].",
+        "- errors of pod cart-0 in shop was 14/s now, 2/s then between 20:10:00 and 20:15:00 UTC [2].",
+    ]  # fmt: skip
+    assert answer(RETRY, ALERT, intent="show").splitlines() == [
+        "**Found about cart** between 19:45:00 and 20:15:00 UTC, the most relevant first:",
+        "- pod cart-1 in shop logged `retry 3 of 5` once between 20:08:00 and 20:15:00 UTC [1].",
+        "- Alert CartDown for cart in shop has been firing since 20:11:00 UTC: no cart [2].",
     ]
+
+
+@pytest.mark.parametrize("intent", ["diagnose", "why", "show", "change", "compare"])
+def test_nothing_found_is_no_proof(intent: str) -> None:
+    said = answer(RUNBOOK, intent=intent)
+    assert said.startswith("I found nothing about cart between 19:45:00 and 20:15:00 UTC. That is not proof")
+    assert "1. Run `kubectl logs <pod>` now [1]" in said
 
 
 @pytest.mark.parametrize(
     ("evidence", "said"),
     [
-        (piece("log", "x", score=0.2), "Nothing stands out. The closest is: pod cart-0 in shop logged `x` once"),
-        (piece("log", "x", entity="unknown/", namespace=""), "an unnamed source logged `x` once"),
-        (piece("log", "x", entity=""), "an unnamed source in shop logged"),
+        (piece("log", "x", score=0.2), "**Nothing stands out** with cart between"),
+        (piece("log", "x", severity="info"), "The closest is this: pod cart-0 in shop logged `x` once"),
+        (piece("log", "x"), "the cause is pod cart-0 in shop itself, which logged `x` once"),
+        (piece("log", "x", entity="unknown/", namespace=""), "an unnamed source itself, which logged `x` once"),
         (piece("log", ""), "logged ` ` once"),
-        (piece("log", "x" * 500), "x" * 237 + "...`"),
+        (piece("log", "x" * 500), "x" * 140 + "...`"),
         (piece("log", "a `code` b"), "`a 'code' b`"),
-        (piece("metric", "up{} of pod/x: now 1", first=None), "up{} of pod/x: now 1 [1]."),
         (piece("event", "a_b <c> [d] *e* $f ~g |h"), r"a_b \<c\> `[d]` \*e\* \$f \~g \|h"),
         (piece("event", "GET http://payments:8080/x failed"), "GET `http://payments:8080/x` failed"),
-        (RUNBOOK, "I found nothing about this between 2026-11-20 19:45 and 20:15 UTC."),
+        (piece("alert", "Alert A is firing: no cart", title="A"), "**Most likely connected:** Alert A for pod cart-0"),
+        (piece("alert", "Alert A is resolved: x", title="A"), "Alert A for pod cart-0 in shop was firing between"),
+        (piece("metric", "up of pod/x: now 1, at first 1, range 1 to 9 over 5 minutes"), "stood at 1, between 1 and 9"),
+        (piece("metric", "m of pod/x: now 1Gi, at first 900Mi, range 1 to 9 over 5 minutes"), "rose from 900Mi to 1Gi"),
+        (piece("metric", "something else"), "something else between 20:10:00"),
     ],
 )
 def test_sentences(evidence: Evidence, said: str) -> None:
     assert said in answer(evidence)
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("2026-11-20T20:11:12.123Z  WARN [main] c.e.shop.Cart(42) - db: gone", "db: gone"),
+        ("E1120 20:10:01.1234       1 reflector.go:138] Failed to watch *v1.Pod", "Failed to watch *v1.Pod"),
+        ("[2026-11-20 20:11:12,123] ERROR: on /pay [POST]\nTraceback (most recent call last):\n  x", "on /pay [POST]"),
+        ('{"level":"error","msg":"pool is empty","n":1}', "pool is empty"),
+        ('ts=1 level=error msg="pool is empty" n=1', "pool is empty"),
+        ('{"level":"error","msg":"cut off', '{"level":"error","msg":"cut off'),
+        ("12345", "12345"),
+        ("", ""),
+    ],
+)
+def test_a_quote_begins_where_the_message_begins(line: str, said: str) -> None:
+    assert gist(line) == said
+
+
 def test_times_are_the_readers_with_utc_beside_them() -> None:
-    assert "between 21:10:00 (20:10:00 UTC) and 21:15:00 (20:15:00 UTC)" in answer(
-        piece("log", "x"), zone=ZoneInfo("Europe/Berlin")
-    )
-    assert "between 2026-11-19 20:15 and 2026-11-20 20:15 UTC" in answer(start=NOW - timedelta(days=1))
+    berlin = answer(POOL, ALERT, zone="Europe/Berlin")
+    assert "between 21:06:00 and 21:15:00 (20:06:00 to 20:15:00 UTC) [1]" in berlin
+    assert "since 21:11:00 (20:11:00 UTC)" in berlin
+    assert "between 2026-11-19 20:15:00 and 20:15:00 UTC" in answer(span=Span(start=ago(1440), end=NOW))
 
 
 @pytest.mark.parametrize(
     "attack", [*ATTACKS, "a\\](//e.example)", "\\[x\\](//e.example)", "mail a@b.example", "`x` [y](//e.example)"]
 )
-@pytest.mark.parametrize("field", ["text", "entity", "namespace", "title"])
+@pytest.mark.parametrize("field", ["text", "entity", "namespace", "title", "workload"])
 @pytest.mark.parametrize("kind", ["log", "event", "alert", "metric", "runbook"])
 def test_nothing_is_alive(kind: str, field: str, attack: str) -> None:
     hostile = piece(kind, "1. x").model_copy(update={field: f"1. {attack}" if field == "text" else f"pod/{attack}"})
-    shown = answer(piece("log", "x"), hostile)
+    intent = {"event": "change", "log": "compare"}.get(kind, "diagnose")
+    period = Span(start=ago(90), end=ago(60))
+    shown = answer(hostile, piece("log", "x"), hostile, intent=intent, compared=period, workloads=(attack,))
     assert [found for found in links(shown) if not _in_code(found, shown)] == [], shown
     assert not any(c in shown for c in "\x1b\u200b\u202e")
 
@@ -99,8 +221,14 @@ def _in_code(found: str, shown: str) -> bool:
     return found not in "".join(shown.split("`")[::2])
 
 
-def test_an_answer_is_at_most_a_screen() -> None:
-    assert len(answer(*[piece("log", "x" * 5_000, entity="pod/" + "y" * 500)] * 50, RUNBOOK)) < 4_500
+@pytest.mark.parametrize("intent", ["diagnose", "why", "fix", "health", "change", "compare", "show"])
+def test_an_answer_is_at_most_a_screen(intent: str) -> None:
+    long = [piece("log", "word " * 500, entity=f"pod/{n}" + "y" * 500, workload=f"w{n}") for n in range(50)]
+    long += [piece("event", "Pulled " + "*" * 900, title="Pulled Pod/" + "[" * 500)] * 9
+    guide = piece("runbook", "\n".join(f"{n}. {'do ' * 500}" for n in range(50)), title="T" * 500)
+    said = answer(*long, guide, intent=intent, workloads=("*" * 900,) * 9, compared=Span(start=ago(90), end=ago(60)))
+    assert len(said) <= MOST_CHARS
+    assert len(said.splitlines()) <= MOST_LINES
 
 
 @pytest.mark.parametrize(
@@ -113,6 +241,7 @@ def test_an_answer_is_at_most_a_screen() -> None:
         ("Restart it.\nThen wait.\nThird line.", ["Restart it.", "Then wait."]),
         ("```sh\nls\n```", []),
         ("1. Compare:\n   | a | b |\n   ```\n   psql \\\n     -c x\n   ```", ["Compare: `psql ...`"]),
+        ("1. " + "word " * 60 + "`half a command`", ["word " * 47 + "word ..."]),
     ],
 )
 def test_steps_carry_their_first_command(text: str, steps: list[str]) -> None:
