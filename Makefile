@@ -62,8 +62,11 @@ profile: ready ## where a worker's time goes under load: a table, and a flame gr
 bench-plots: ready ## draw the last benchmarks, from .bench/ into deploy/plots/
 	@$(PYTHON) -m tests.benchmarks.plots $(ARGS)
 
-eval: ready ## ask the questions of a labelled set and score the evidence (SET=path/to/folder)
-	@$(PYTHON) -m tests.evaluation $(SET) $(ARGS)
+eval: ready ## ask the questions of labelled sets, score the evidence, BM25 and vectors beside it (SET=folder,name FULL=1)
+	@$(PYTHON) -m tests.evaluation $(SET) $(if $(FULL),--full) $(ARGS)
+
+tune: ready ## find the weights of ranking by cross-validation over labelled sets (SET=folder,name FULL=1)
+	@$(PYTHON) -m tests.evaluation.tune $(SET) $(if $(FULL),--full) $(ARGS)
 
 answers: ready ## try to make answers lie, leak or break (NAME=corrupted|injection|isolation|requests|disconnects, FULL=1)
 	@$(PYTHON) -m tests.answers $(NAME) $(if $(FULL),--full) $(ARGS)
