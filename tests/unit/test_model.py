@@ -123,6 +123,40 @@ async def test_every_failure_has_a_reason(respond: Body | httpx.Response | Excep
     assert "secret" not in caught.value.reason
 
 
+@pytest.mark.parametrize(
+    ("respond", "outage"),
+    [
+        (httpx.Response(400), False),
+        (httpx.Response(413), False),
+        (httpx.Response(422), False),
+        (httpx.Response(401), True),
+        (httpx.Response(404), True),
+        (httpx.Response(429), True),
+        (httpx.Response(500), True),
+        (Body(THOUGHT, finish("length"), DONE), False),
+        (Body(text("a"), 60), True),
+    ],
+)
+async def test_only_what_the_next_question_would_meet_too_is_an_outage(
+    respond: Body | httpx.Response, outage: bool
+) -> None:
+    with pytest.raises(ModelUnavailable) as caught:
+        await collect(model(respond))
+    assert caught.value.outage is outage
+
+
+async def test_less_time_and_fewer_tokens_can_be_wished_but_not_more() -> None:
+    with pytest.raises(ModelUnavailable, match="longer than 0.05 s") as caught:
+        [token async for token in model(Body(text("a"), 60)).stream(PROMPT, time_s=0.05)]
+    assert not caught.value.outage  # it was our time that had run out
+    with pytest.raises(ModelUnavailable, match="longer than 0.4 s"):
+        [token async for token in model(Body(*(text("a"), 0.05) * 20)).stream(PROMPT, time_s=60)]
+    for wished, sent in ((5, 5), (5_000, 1_500), (None, 1_500)):
+        seen: list[httpx.Request] = []
+        assert [t async for t in model(Body(text("a"), finish()), seen).stream(PROMPT, max_tokens=wished)]
+        assert json.loads(seen[0].content)["max_tokens"] == sent
+
+
 async def test_a_flood_is_cut_and_says_so() -> None:
     tokens = await collect(model(Body(*[text("x" * 10_000)] * 50), deadline_s=5))
     assert sum(len(t.text) for t in tokens) == 64_000
