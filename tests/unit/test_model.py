@@ -146,10 +146,10 @@ async def test_only_what_the_next_question_would_meet_too_is_an_outage(
 
 
 async def test_less_time_and_fewer_tokens_can_be_wished_but_not_more() -> None:
-    with pytest.raises(ModelUnavailable, match="longer than 0.05 s") as caught:
+    with pytest.raises(ModelUnavailable, match=r"longer than 0\.05 s") as caught:
         [token async for token in model(Body(text("a"), 60)).stream(PROMPT, time_s=0.05)]
     assert not caught.value.outage  # it was our time that had run out
-    with pytest.raises(ModelUnavailable, match="longer than 0.4 s"):
+    with pytest.raises(ModelUnavailable, match=r"longer than 0\.4 s"):
         [token async for token in model(Body(*(text("a"), 0.05) * 20)).stream(PROMPT, time_s=60)]
     for wished, sent in ((5, 5), (5_000, 1_500), (None, 1_500)):
         seen: list[httpx.Request] = []
