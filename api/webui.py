@@ -13,6 +13,7 @@ from typing import Any, Final
 import orjson
 
 from api.citations import link_of, name_of
+from cag.tell import gist
 from schemas.answer import AnswerPart, Source, Status
 from schemas.chat import ChatRequest
 from schemas.context import Evidence
@@ -23,9 +24,10 @@ TASK_HEADER: Final = "x-openwebui-task"
 TITLE_WORDS: Final = 8
 TITLE_CHARS: Final = 60
 LINE_CHARS: Final = 84  # what the dialog of a source shows without scrolling sideways
+NAME_CHARS: Final = 30  # a longer name of a source is cut out in its middle, where a marker shows it
 
 FOLLOW_UPS: Final = (
-    "What changed in the hour before?",
+    "What changed{} in the hour before?",
     "Which runbook covers this, and what is its first step?",
     "Is anything else affected right now?",
 )
@@ -39,6 +41,7 @@ _TAGS: Final = (  # a tag, and the beginnings of words that call for it
 )
 _HISTORY: Final = re.compile(r"<chat_history>(.*?)</chat_history>", re.DOTALL)
 _QUESTION: Final = re.compile(r"^\s*USER:\s*(.+)$", re.MULTILINE)
+_CULPRIT: Final = re.compile(r"([a-z0-9][a-z0-9-]{1,62}) in [a-z0-9-]{2,63}(?: itself)?,? (?:which )?logged `")
 # Open WebUI looks for these wherever they stand, code included: it folds what follows them, or runs it in a frame.
 _TAG: Final = re.compile(
     r"\\?[<◁](?=/?(?:think|reason|thought|code_interpreter|details|tool_calls|html|style|script)|\|(?:begin|end)_of_)",
@@ -71,7 +74,7 @@ def task_answer(request: ChatRequest, headers: Mapping[str, str]) -> str | None:
     if named == "title_generation" or '"title"' in prompt:
         values: dict[str, object] = {"title": _title(talk)}
     elif named == "follow_up_generation" or '"follow_ups"' in prompt:
-        values = {"follow_ups": FOLLOW_UPS}
+        values = {"follow_ups": _follow_ups(talk)}
     elif named == "tags_generation" or '"tags"' in prompt:
         values = {"tags": _tags(talk)}
     else:
@@ -85,6 +88,12 @@ def _title(talk: str) -> str:
     words = re.sub(r"[^\w\s./:?'-]", " ", asked[1]).split() if asked else []
     title = " ".join(words[:TITLE_WORDS])[:TITLE_CHARS].strip()
     return title[:1].upper() + title[1:] if title else "Question about the system"
+
+
+def _follow_ups(talk: str) -> list[str]:
+    """What is asked next, about whom the latest answer names first."""
+    culprit = _CULPRIT.search(talk.rpartition("ASSISTANT:")[2])
+    return [text.format(f" in {culprit[1]}" if culprit else "") for text in FOLLOW_UPS]
 
 
 def _tags(talk: str) -> list[str]:
@@ -168,13 +177,16 @@ def _source(evidence: Evidence) -> dict[str, Any]:
 
 
 def _name(evidence: Evidence) -> str:
-    """Kind, title, and whose metric it is: Open WebUI shortens names in the middle.
+    """Kind, title, and whose metric it is. Of a log line who said it and its first words, since its end is no name.
 
     Never begins with `http`, as a metric may: the browser would ask the same icon service for it.
     """
     title = name_of(evidence)
     if not evidence.title:
         return title[:1].upper() + title[1:]
+    if evidence.kind == "log":
+        said = name_of(evidence.model_copy(update={"title": f"{evidence.workload}: {gist(evidence.text)}"}))
+        return textwrap.shorten(f"Log: {said.removeprefix(': ')}", NAME_CHARS, placeholder="…")
     who = f" · {evidence.workload}" if evidence.kind == "metric" and evidence.workload else ""
     return f"{evidence.kind.capitalize()}: {title}{who}"
 

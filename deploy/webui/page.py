@@ -82,7 +82,7 @@ class Person:
     def growing(self, words: str = "") -> dict[str, Any]:
         """Wait until the answer is being written and holds `words`."""
         self.page.locator(STOP).wait_for()
-        self._last.get_by_text(words).first.wait_for() if words else self._last.locator("p").first.wait_for()
+        self._last.locator("p", has_text=words).first.wait_for()
         return self._seen()
 
     def status(self) -> str:

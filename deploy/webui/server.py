@@ -103,9 +103,9 @@ def add_user(url: str, token: str, account: Account) -> None:
     httpx.post(f"{url}/api/v1/auths/add", json=body, headers=headers, timeout=30, trust_env=False).raise_for_status()
 
 
-def ask(url: str, token: str, question: str) -> dict[str, Any]:
+def ask(url: str, token: str, question: str, **more: Any) -> dict[str, Any]:
     """The completion, as Open WebUI passes it on."""
-    body = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": False}
+    body = {"model": MODEL, "messages": [{"role": "user", "content": question}], "stream": False, **more}
     headers = {"Authorization": f"Bearer {token}"}
     answer = httpx.post(f"{url}/api/chat/completions", json=body, headers=headers, timeout=120, trust_env=False)
     return dict(answer.raise_for_status().json())

@@ -11,7 +11,8 @@ from starlette.types import Message
 
 from api.app import create_app
 from api.stream import Envelope, Wish, chunks
-from api.webui import Events
+from api.webui import FOLLOW_UPS, Events
+from cag.extract import extractive_answer
 from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status, Usage
 from schemas.context import Evidence, Scope, Turn
 from schemas.errors import SinkUnavailable
@@ -130,7 +131,7 @@ async def test_hanging_up_cancels_the_work(stream: bool) -> None:
     ("wanted", "expected"),
     [
         ('Generate a concise title\n{ "title": "..." }', {"title": "Why is checkout failing right now? Is it"}),
-        ('Predict 3-5 messages, a "follow_ups" key', "follow_ups"),
+        ('Predict 3-5 messages, a "follow_ups" key', {"follow_ups": [text.format("") for text in FOLLOW_UPS]}),
         ('Generate tags { "tags": ["tag1"] }', {"tags": ["operations", "network"]}),
         ("Write a search query", {}),
     ],
@@ -144,11 +145,17 @@ async def test_tasks_of_open_webui_cost_nothing(wanted: str, expected: Any) -> N
     response = await post(ASK | {"messages": [{"role": "user", "content": prompt}], "stream": False}, assistant)
     answer = json.loads(response.json()["choices"][0]["message"]["content"])
     assert assistant.asked == []
-    if isinstance(expected, str):
-        assert list(answer) == [expected]
-        assert all(isinstance(text, str) for text in answer[expected])
-    else:
-        assert answer == expected
+    assert answer == expected
+
+
+async def test_follow_ups_are_about_whom_the_answer_names_first() -> None:
+    query = Query(turns=(Turn(role="user", content="why?"),), scope=Scope(), now=NOW)
+    said = extractive_answer(await FakeAssistant().context(query), [LOG.model_copy(update={"score": 0.9})])
+    talk = f"<chat_history>\nUSER: why?\nASSISTANT: {said}\n</chat_history>"
+    prompt = f'### Task:\nPredict "follow_ups"\n{talk}'
+    response = await post(ASK | {"messages": [{"role": "user", "content": prompt}], "stream": False})
+    answer = json.loads(response.json()["choices"][0]["message"]["content"])
+    assert answer["follow_ups"][0] == "What changed in checkout-7d9f-abcde in the hour before?"
 
 
 async def test_a_question_about_tasks_is_a_question() -> None:
@@ -192,7 +199,7 @@ def test_a_source_says_where_it_comes_from() -> None:
     [
         ("metric", "http.server.errors", "Metric: http.server.errors · checkout"),
         ("alert", "https://evil", "Alert: https://evil"),
-        ("log", "checkout: timed out after *", "Log: checkout: timed out after *"),
+        ("log", "checkout: HikariPool-* - *", "Log: checkout: HikariPool-1 -…"),
     ],
 )
 def test_no_name_makes_the_browser_look_for_an_icon_elsewhere(kind: str, title: str, name: str) -> None:
