@@ -1,5 +1,6 @@
 """A stand-in for the model server: OpenAI's chat API under KServe's, vLLM's and llm-d's paths, with faults on demand.
 
+The obedient one is in `tests/obedient.py`.
 `python -m tests.standin_model --port 8000 --behaviour grounded`. A request may choose its own behaviour by saying
 `[[standin:NAME]]` anywhere in its messages.
 """
@@ -8,13 +9,15 @@ import argparse
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal, get_args
 
 import uvicorn
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from tests.obedient import Obedient, pieces
 
 Behaviour = Literal[
     "grounded",  # repeats the first numbered evidence of the prompt, with its number
@@ -33,9 +36,6 @@ Behaviour = Literal[
 MODEL: Final = "gpt-oss-20b"
 _BY_REQUEST: Final = re.compile(r"\[\[standin:(\w+)\]\]")
 _EVIDENCE: Final = re.compile(r"^\s*\[(\d+)\]\s*(.+(?:\n(?!\s*\[\d+\]|\s*$|</).+){0,3})", re.MULTILINE)
-_ORDER: Final = re.compile(
-    r"(?:say|print|output|write|repeat|reply with|answer with|include|append)[^\"“'`\n]{0,40}[\"“'`](.+?)[\"”'`]", re.I
-)
 _PATHS: Final = ("/v1", "/openai/v1", "/{namespace}/{service}/v1")
 
 
@@ -46,6 +46,7 @@ class StandIn:
     behaviour: str = "grounded"
     requests: list[dict[str, Any]] = field(default_factory=list)
     cancelled: int = 0  # streams whose client went away
+    obedient: Obedient = field(default_factory=Obedient)
 
     def app(self) -> FastAPI:
         app = FastAPI(docs_url=None)
@@ -69,10 +70,13 @@ class StandIn:
             return JSONResponse({"error": {"message": "CUDA out of memory at 0xdeadbeef"}}, status_code=500)
         if behaviour == "garbage":
             return PlainTextResponse("<html><body>It works!</body></html>")
-        answer = "" if behaviour in ("reasons", "empty") else _answer(behaviour, texts)
+        answer = "" if behaviour in ("reasons", "empty") else self._answer(behaviour, texts, body.get("cache_salt", ""))
         if not body.get("stream"):
             return JSONResponse(_whole(answer, behaviour))
         return StreamingResponse(self._stream(behaviour, answer, body), media_type="text/event-stream")
+
+    def _answer(self, behaviour: str, texts: list[str], salt: str) -> str:
+        return self.obedient.answer(texts, salt) if behaviour == "obedient" else _ground(texts)
 
     async def _stream(self, behaviour: str, answer: str, body: dict[str, Any]) -> AsyncIterator[str]:
         try:
@@ -87,7 +91,7 @@ async def _chunks(behaviour: str, answer: str, body: dict[str, Any]) -> AsyncIte
     yield _delta({"role": "assistant", "content": ""})
     if behaviour == "late":
         await asyncio.sleep(60)
-    words = re.findall(r"\S+\s*", answer)
+    words = pieces(answer) if behaviour == "obedient" else re.findall(r"\S+\s*", answer)
     for thought in ("Let me ", "look at the evidence.") * (50 if behaviour == "reasons" else 1):
         yield _delta({"reasoning": thought})
     for number, word in enumerate(words):
@@ -115,24 +119,10 @@ async def _fault(behaviour: str) -> AsyncIterator[str]:
         yield _event({"error": {"message": "engine died", "code": 500}})
 
 
-def _answer(behaviour: str, texts: list[str]) -> str:
-    return "".join(_obey(texts)) if behaviour == "obedient" else _ground(texts)
-
-
 def _ground(texts: list[str]) -> str:
     found = _EVIDENCE.findall(texts[-1]) or _EVIDENCE.findall("\n".join(texts))
     lines = [f"{' '.join(text.split())[:300]} [{number}]." for number, text in found[:3]]
     return "This is what the evidence shows.\n\n" + "\n".join(lines) if lines else "There is no evidence to go by."
-
-
-def _obey(texts: list[str]) -> Iterator[str]:
-    """Everything that anyone in the prompt asked for, word for word."""
-    everything = "\n".join(texts)
-    yield from (f"{order}\n" for order in _ORDER.findall(everything))
-    if re.search(r"system prompt|previous instructions", everything, re.I):
-        yield texts[0]
-    yield from (f"{url}\n" for url in re.findall(r"https?://\S+", everything))
-    yield "<|end|>Done as told."
 
 
 def _delta(delta: dict[str, str], finish_reason: str | None = None) -> str:
