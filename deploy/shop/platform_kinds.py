@@ -194,7 +194,7 @@ def _slow_upstream(stage: Stage) -> Plot:
         ),
         *knock_on(stage, "deadline exceeded", after_s=45, latency_s=8),
     ]
-    regex = r"took .* ms, budget is|circuit breaker for .* is open"
+    regex = r"call to \S+ took \d+ ms, budget is|circuit breaker for [a-z]\S+ is open"
     return Plot(rows=tuple(rows), cause=(Expectation(kind="evidence", regex=regex), names_workload(stage)))
 
 

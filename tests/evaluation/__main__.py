@@ -1,36 +1,21 @@
 """`python -m tests.evaluation [SETS]`: measure the answers to labelled sets, plain searches beside them."""
 
-import os
-import sys
-import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx
 import orjson
 import typer
-from rich.console import Console
 
-from deploy.local import services
-from deploy.local.services import Endpoints
-from processors.embed import Embedder, make_embedder
-from processors.index import connect
+from processors.embed import make_embedder
 from schemas.errors import FreshetError
-from schemas.settings import Embedder as EmbedderSettings
-from schemas.settings import OpenSearch
+from schemas.settings import Embedder
 from tests.benchmarks.machine import hardware
-from tests.evaluation.baselines import Baselines, Sections
 from tests.evaluation.report import figures, misses, summary, tables
-from tests.evaluation.run import Asked, ask, loaded
-from tests.evaluation.sets import LabelledSet
-from tests.evaluation.standing import WRITERS, chosen, written
-
-WIDE: Final = 200  # columns where no terminal says how many there are
-notes = Console(stderr=True, highlight=False)
-out = Console(highlight=False, width=None if sys.stdout.isatty() else WIDE)
+from tests.evaluation.run import Asked
+from tests.evaluation.stack import notes, out, sets_asked
+from tests.evaluation.standing import WRITERS, chosen
 
 
 def main(
@@ -54,15 +39,13 @@ def main(
     """
     began = time.monotonic()
     everything: dict[str, list[Asked]] = {}
-    embedder = None if plain else make_embedder(EmbedderSettings())
+    embedder = None if plain else make_embedder(Embedder())
     try:
-        with tempfile.TemporaryDirectory(prefix="freshet-sets-") as home:
-            standing = written(chosen(sets, full=full), Path(home))
-            first = next(standing)  # a set with a mistake is refused before anything is started
-            with _services(state, cache) as (place, endpoints):
-                for one in (first, *standing):
-                    everything[one.name] = run(one, place, endpoints, limit, embedder)
-                    _show(one.name, everything[one.name], each=each, missed=missed)
+        for name, asked in sets_asked(
+            chosen(sets, full=full), state=state, cache=cache, limit=limit, embedder=embedder
+        ):
+            everything[name] = asked
+            _show(name, asked, each=each, missed=missed)
     except (FreshetError, httpx.HTTPError, ValueError, OSError) as error:
         notes.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
@@ -73,31 +56,6 @@ def main(
     typer.echo(orjson.dumps(found).decode())
     if not found["ok"]:
         raise typer.Exit(1)
-
-
-def run(one: LabelledSet, place: Path, endpoints: Endpoints, limit: int, embedder: Embedder | None) -> list[Asked]:
-    """Everything that a set asks, with what plain searches find beside it unless `embedder` is None."""
-
-    def say(text: str) -> None:
-        notes.print(f"{one.name}: {text}", markup=False)
-
-    say(f"{len(one.tasks)} tasks")
-    asked = []
-    with (
-        loaded(one, place, endpoints, say) as installation,
-        closing(connect(OpenSearch.model_validate({"url": endpoints.opensearch}))) as client,
-    ):
-        baselines = None
-        if embedder is not None:
-            sections = Sections(one.path(one.runbooks) if one.runbooks else None, embedder)
-            baselines = Baselines(client, installation.name, sections, embedder)
-        start = time.monotonic()
-        for number, task in enumerate(one.tasks, 1):
-            asked.append(ask(installation, one, task, limit, baselines))
-            if number % 50 == 0:
-                say(f"{number} of {len(one.tasks)} tasks asked")
-        say(f"all asked in {time.monotonic() - start:.0f} s")
-    return asked
 
 
 def _show(name: str, asked: list[Asked], *, each: bool, missed: bool) -> None:
@@ -139,23 +97,6 @@ def _everything(everything: dict[str, list[Asked]]) -> dict[str, Any]:
         }
         for name, asked in everything.items()
     }
-
-
-@contextmanager
-def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints]]:
-    """The services of a folder, which stay as they are; or own ones, which end with this process, however it ends."""
-    if state is not None:
-        yield state, services.up(state, cache)
-        return
-    with tempfile.TemporaryDirectory(prefix="freshet-eval-") as folder:
-        home = Path(folder)
-        try:
-            yield (
-                home,
-                services.up(home, cache, until_pid=os.getpid(), report=lambda s, text: notes.print(f"{s}: {text}")),
-            )
-        finally:
-            services.down(home, wipe=True)
 
 
 if __name__ == "__main__":

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
-import orjson
 import pytest
 
 from schemas.context import Context, Freshness, Plan, Span
 from tests.evaluation.baselines import NAMES
 from tests.evaluation.report import beside, figures, groups
 from tests.evaluation.run import Asked, Found
-from tests.evaluation.sets import LabelledSet, Task
+from tests.evaluation.sets import Task
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
 CONTEXT = Context(
@@ -62,19 +60,3 @@ def test_ndcg(ranks: tuple[int | None, ...], expect: tuple[dict[str, str], ...],
 
 def test_a_group_that_expects_nothing_has_no_recall() -> None:
     assert groups([asked(abstain=True)])["g"]["recall@5"] is None
-
-
-@pytest.mark.parametrize(
-    ("task", "complaint"),
-    [
-        ({"id": "t"}, "either question or turns"),
-        ({"id": "t", "question": "?", "expect": [{"kind": "colour"}]}, "not an expectation"),
-        ({"id": "t", "question": "?", "expect": [{"kind": "object"}]}, "not an expectation"),
-        ({"id": "t", "question": "?", "now": "2026-11-20T20:15:00"}, "timezone"),
-    ],
-)
-def test_a_set_with_a_mistake_is_refused(tmp_path: Path, task: dict[str, object], complaint: str) -> None:
-    (tmp_path / "set.json").write_bytes(orjson.dumps({"name": "x", "now": NOW, "more": 1}))
-    (tmp_path / "tasks.jsonl").write_bytes(orjson.dumps(task))
-    with pytest.raises(ValueError, match=complaint):
-        LabelledSet.read(tmp_path)

@@ -66,11 +66,11 @@ def write_set(source: Path, out: Path) -> Path:
     """The set folder. Raises OSError."""
     recorded = source / FOLDER
     faults = faults_of(recorded)
-    moments = [datetime.fromisoformat(fault["inject_time"]).replace(tzinfo=UTC) for fault in faults]
+    moments = [_moment(fault) for fault in faults]
     write_lines(out / "logs.jsonl.gz", _lines(recorded))
     write_lines(out / "metrics.jsonl.gz", _samples(recorded / "faulty/metric", moments))
     inputs = [("logs", "logs"), ("metrics", "metrics")]
-    tasks = [task for fault, at in zip(faults, moments, strict=True) for task in _tasks(fault, at)]
+    tasks = [task for fault in faults for task in tasks_of(fault)]
     return write_described(
         out, name="train-ticket", now="2023-01-29T16:00:00Z", inputs=inputs, tasks=tasks, runbooks=""
     )
@@ -82,7 +82,13 @@ def faults_of(recorded: Path) -> list[dict[str, str]]:
     return [fault for faults in by_hour.values() for fault in faults]
 
 
-def _tasks(fault: Mapping[str, str], at: datetime) -> Iterator[dict[str, Any]]:
+def _moment(fault: Mapping[str, str]) -> datetime:
+    return datetime.fromisoformat(fault["inject_time"]).replace(tzinfo=UTC)
+
+
+def tasks_of(fault: Mapping[str, str]) -> Iterator[dict[str, Any]]:
+    """What is asked about one fault, three minutes later."""
+    at = _moment(fault)
     service, kind = fault["inject_pod"].rsplit("-", 2)[0], fault["inject_type"]
     shown = SHOWN.get((service, kind)) if fault["inject_time"] not in UNSEEN else None
     now, identity = f"{at + AFTER:%Y-%m-%dT%H:%M:%SZ}", f"{at:%H%M}-{service.removeprefix('ts-')}-{kind}"
