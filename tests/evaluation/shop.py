@@ -66,9 +66,9 @@ def _before_it_began(incident: Incident, end: datetime) -> Iterator[Task]:
     """Nothing of it may appear: asked at that time, or later about that time."""
     before = incident.start - MINUTE
     forbid = [telltale(incident)]
-    yield _task(incident, "time travel", before, [], question=incident.question, forbid=forbid, number="now")
+    yield _task(incident, "asked before", before, [], question=incident.question, forbid=forbid)
     past = f"What was going on with {incident.workload} at {before - MINUTE:%H:%M} UTC?"
-    yield _task(incident, "time travel", end, [], question=past, forbid=forbid, number="past")
+    yield _task(incident, "asked about before", end, [], question=past, forbid=forbid)
 
 
 def _nothing_wrong(scenario: Scenario) -> Iterator[Task]:
