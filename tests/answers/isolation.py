@@ -184,7 +184,7 @@ def staged(state: Path, endpoints: Endpoints, note: Callable[[str], None]) -> It
             **tenants.settings(policy),
         }
         installation.start_worker()
-        installation.start_api(port=free_port(0))
+        installation.start_api(port=free_port(0), patience_s=PATIENCE_S)
         with httpx.Client(base_url=installation.api_url, timeout=60, trust_env=False) as client:
             stage = Stage(installation=installation, model=model, tenants=both, client=client)
             _fill(stage, Path(folder) / "runbooks")
