@@ -62,7 +62,7 @@ class _Material:
 
     @property
     def wrong(self) -> list[Numbered]:
-        return [fact for fact in self.facts if fact[1].score >= WORTH_NAMING and _complains(fact[1])]
+        return [fact for fact in self.facts if called_wrong(fact[1])]
 
 
 def extractive_answer(context: Context, cited: Sequence[Evidence]) -> str:
@@ -207,6 +207,11 @@ def _fitted(sections: list[Section]) -> str:
         if not spare or (len(text) <= MOST_CHARS and text.count("\n") < MOST_LINES):
             return text
         max(spare, key=lambda section: len("".join(section.items))).items.pop()
+
+
+def called_wrong(piece: Evidence) -> bool:
+    """Whether an answer names it as something that is wrong; where it names none, it says that nothing stands out."""
+    return piece.score >= WORTH_NAMING and _complains(piece)
 
 
 def _complains(piece: Evidence) -> bool:

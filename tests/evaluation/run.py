@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import httpx
 
-from cag.extract import WORTH_NAMING
+from cag.extract import called_wrong
 from cag.lag import LagReader
 from deploy.demo import free_port
 from deploy.installation import TOPICS, Installation
@@ -138,16 +138,15 @@ def ask(
         context=context,
         found=Found.of(task, context.evidence, spent),
         forbidden=tuple(f"{regex}: {text}" for regex in task.forbid for text in texts if re.search(regex, text)),
-        abstained=abstains(context),
+        abstained=abstains(context.evidence),
         repeated=[e.id for e in first.evidence] == [e.id for e in context.evidence],
         baselines={name: Found.of(task, evidence, ms) for name, (evidence, ms) in others.items()},
     )
 
 
-def abstains(context: Context) -> bool:
-    """Whether the product itself says that nothing stands out: its first piece is below what it calls a cause."""
-    facts = [piece for piece in context.evidence if piece.kind != "runbook"]
-    return not facts or facts[0].score < WORTH_NAMING
+def abstains(evidence: Sequence[Evidence]) -> bool:
+    """Whether the product's own answer without a model says that nothing stands out."""
+    return not any(piece.kind != "runbook" and called_wrong(piece) for piece in evidence)
 
 
 def sentences(answer: str) -> list[str]:

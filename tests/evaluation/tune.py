@@ -22,7 +22,6 @@ import typer
 from rich.progress import track
 from rich.table import Table
 
-from cag.extract import WORTH_NAMING
 from cag.rank import PARTS, reordered
 from deploy.judge import ranks
 from schemas.answer_settings import Ranking
@@ -30,7 +29,7 @@ from schemas.context import Evidence
 from schemas.errors import FreshetError
 from tests.benchmarks.machine import hardware
 from tests.evaluation.report import DEPTH
-from tests.evaluation.run import Asked
+from tests.evaluation.run import Asked, abstains
 from tests.evaluation.stack import notes, out, sets_asked
 from tests.evaluation.standing import chosen
 
@@ -128,12 +127,11 @@ def _judged(answer: Recorded, ranking: Ranking) -> Judged:
     places = ranks(answer.expect, evidence)
     ideal = sum(1 / np.log2(place + 1) for place in range(1, len(places) + 1))
     gained = sum(1 / np.log2(rank + 1) for rank in places if rank)
-    abstained = not evidence or evidence[0].score < WORTH_NAMING
     return Judged(
         family=answer.family,
         ndcg=min(float(gained / ideal), 1.0) if places else None,
         recall=sum(bool(rank and rank <= 5) for rank in places) / len(places) if places else None,
-        abstained_wrong=abstained != answer.abstain,
+        abstained_wrong=abstains(evidence) != answer.abstain,
     )
 
 
