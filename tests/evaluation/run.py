@@ -185,13 +185,19 @@ def _installation(chosen: LabelledSet, state: Path, endpoints: Endpoints) -> Ins
     inputs = {
         recording.topic: {
             "topic": f"{chosen.handle}.{recording.topic}",
-            "signal": TOPICS.get(recording.topic, "log"),
+            "signal": signal_of(recording.topic),
             "format": recording.format,
         }
         for recording in (*(Recording(file="", topic=topic) for topic in TOPICS), *chosen.inputs)
     }
     extra = {"FRESHET_KAFKA__INPUTS": json.dumps(list(inputs.values()))}
     return Installation(name=chosen.handle, state=state.resolve(), endpoints=endpoints, extra=extra)
+
+
+def signal_of(topic: str) -> str:
+    """By the usual names of topics, else by the word in the name."""
+    named = (signal for signal in ("event", "metric", "alert") if signal in topic.lower())
+    return TOPICS.get(topic) or next(named, "log")
 
 
 def _ends_of(installation: Installation) -> Callable[[], dict[tuple[str, int], int]]:

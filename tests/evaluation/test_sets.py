@@ -12,6 +12,7 @@ import pytest
 from deploy.shop.player import passing_incidents
 from tests.evaluation import must_gather, train_ticket
 from tests.evaluation.pairs import write_pairs
+from tests.evaluation.run import signal_of
 from tests.evaluation.sets import LabelledSet
 from tests.evaluation.shop import END, tasks_of, telltale, untouched, write_shop
 from tests.evaluation.standing import SEEDS, chosen, written
@@ -80,6 +81,14 @@ def test_the_command_says_what_is_wrong_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no standing set either") as refused:
         next(written(["nowhere"], tmp_path))
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("topic", "signal"),
+    [("logs", "log"), ("k8s-events", "event"), ("prod-metrics", "metric"), ("Alerts.v2", "alert"), ("app", "log")],
+)
+def test_a_topic_may_have_any_name(topic: str, signal: str) -> None:
+    assert signal_of(topic) == signal
 
 
 def test_what_is_run_without_a_word() -> None:
