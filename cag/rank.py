@@ -81,6 +81,16 @@ def _names_in(text: str) -> frozenset[str]:
     return frozenset(_NAME.findall(text.lower()))
 
 
+def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking, limit: int) -> dict[str, int]:
+    """The place of each by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009); equal ones by id."""
+    scores: dict[str, float] = {}
+    for found, weight in ((words, ranking.words), (meaning, ranking.meaning)):
+        for rank, identity in enumerate(dict.fromkeys(found), 1):
+            scores[identity] = scores.get(identity, 0.0) + weight / (ranking.rank_constant + rank)
+    best = sorted(scores, key=lambda identity: (-scores[identity], identity))
+    return {identity: rank for rank, identity in enumerate(best[:limit])}
+
+
 def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[float, str]:
     """How near it is to what was asked about, and the name of the setting that says so, if it is one."""
     evidence = candidate.evidence

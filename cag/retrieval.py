@@ -22,7 +22,7 @@ from cag.evidence import (
     told,
 )
 from cag.plan import Catalog
-from cag.rank import Focus, focus_of, select
+from cag.rank import Focus, focus_of, fused, select
 from cag.reads import IndexReader, Partial
 from cag.series import metric_candidate, within
 from schemas.answer_settings import Ranking
@@ -144,7 +144,7 @@ class Retrieval:
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
         )
-        ranks = fused(_ids(worded), near, self._ranking)
+        ranks = fused(_ids(worded), near, self._ranking, queries.SIMILAR)
         mine = _patterns(own[0]) if own else []
         wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
         made = changes.grouped([*_events(warnings, plan.span), *_events(others, plan.span)])
@@ -241,16 +241,6 @@ class _Places:
         if self.live is None:
             return self.names.alias(kind)
         return self.live.between(kind, self.start_ms - before_ms, self.end_ms)
-
-
-def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking) -> dict[str, int]:
-    """The place of each by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009); equal ones by id."""
-    scores: dict[str, float] = {}
-    for found, weight in ((words, ranking.words), (meaning, ranking.meaning)):
-        for rank, identity in enumerate(dict.fromkeys(found), 1):
-            scores[identity] = scores.get(identity, 0.0) + weight / (ranking.rank_constant + rank)
-    best = sorted(scores, key=lambda identity: (-scores[identity], identity))
-    return {identity: rank for rank, identity in enumerate(best[: queries.SIMILAR])}
 
 
 def _events(answer: Json, span: Span) -> list[Candidate]:

@@ -113,14 +113,11 @@ class OpenSearchIndex:
         self._known: set[str] = set()
 
     def install(self, *, live: bool = True) -> None:
-        """Put the merge script, the rank-fusion pipeline and the index templates; make the undated indices.
+        """Put the merge script and the index templates; make the undated indices.
 
         Only what is `live` is under the aliases that readers use.
         """
         self._call("PUT", f"/_scripts/{self.names.script}", {"script": {"lang": "painless", "source": MERGE_SOURCE}})
-        # Reciprocal rank fusion with rank constant 60: Cormack, Clarke and Buettcher, SIGIR 2009.
-        fusion = {"score-ranker-processor": {"combination": {"technique": "rrf", "rank_constant": 60}}}
-        self._call("PUT", f"/_search/pipeline/{self.names.pipeline}", {"phase_results_processors": [fusion]})
         for kind in (*DAILY_KINDS, *STATIC_KINDS):
             name = f"{self.names.prefix}-{kind}-{self.names.generation}"
             template = {
@@ -133,7 +130,6 @@ class OpenSearchIndex:
                         shards=self._settings.shards,
                         replicas=self._settings.replicas,
                         refresh_interval_s=self._settings.refresh_interval_s,
-                        pipeline=self.names.pipeline,
                     ),
                     "mappings": documents.mappings(
                         kind, dimensions=self._dimensions, knn_engine=self._settings.knn_engine

@@ -100,11 +100,6 @@ class Names:
         return ",".join(self.index(Target(kind, _day(day), "")) for day in days)
 
     @property
-    def pipeline(self) -> str:
-        """The search pipeline that fuses BM25 and kNN by reciprocal rank."""
-        return f"{self.prefix}-rank-fusion"
-
-    @property
     def script(self) -> str:
         return f"{self.prefix}-merge-v{MERGE_SCRIPT_VERSION}"
 
@@ -206,7 +201,7 @@ def mappings(kind: str, *, dimensions: int, knn_engine: str) -> dict[str, Any]:
     return {"dynamic": "strict", "properties": fields}
 
 
-def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float, pipeline: str) -> dict[str, Any]:
+def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float) -> dict[str, Any]:
     """Index settings of one kind. Text is split at every non-alphanumeric so that `db-timeout` meets `db timeout`."""
     index: dict[str, Any] = {
         "number_of_shards": shards,
@@ -229,5 +224,5 @@ def settings(kind: str, *, shards: int, replicas: int, refresh_interval_s: float
     if kind == "patterns":
         # Every segment has a graph of its own, and a search walks all of them: few, though new ones come each second.
         merging = {"merge.policy.segments_per_tier": 4, "merge.policy.floor_segment": "32mb"}
-        index |= {"knn": True, "search.default_pipeline": pipeline, **merging}
+        index |= {"knn": True, **merging}
     return {"index": index}

@@ -9,9 +9,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from cag.rank import fused
 from processors.embed import Embedder
 from processors.index import OpenSearchIndex
 from processors.scan import document_digest, scan
+from schemas.answer_settings import Ranking
 from schemas.documents import DAILY_KINDS, MINUTE_MS, Target
 from schemas.errors import SinkUnavailable
 from streams.replay.stretches import Place
@@ -195,7 +197,12 @@ def text_of(kind: str, source: Mapping[str, Any]) -> str:
 
 
 def recall(
-    live: OpenSearchIndex, shadow: OpenSearchIndex, own: Embedder, identities: tuple[str, str], queries: int
+    live: OpenSearchIndex,
+    shadow: OpenSearchIndex,
+    own: Embedder,
+    identities: tuple[str, str],
+    queries: int,
+    ranking: Ranking,
 ) -> Recall:
     """`own` embeds for a side that was built with it; elsewhere the vector of the same text is taken from the index.
 
@@ -210,7 +217,7 @@ def recall(
         if None in vectors:
             words += 1
             vectors = [None, None]
-        before, after = _texts(live, text, vectors[0]), _texts(shadow, text, vectors[1])
+        before, after = _texts(live, text, vectors[0], ranking), _texts(shadow, text, vectors[1], ranking)
         if before:
             asked += 1
             total += len(set(before) & set(after)) / len(before)
@@ -229,20 +236,24 @@ def _vector(index: OpenSearchIndex, text: str) -> list[float] | None:
     return next((hit["vector"] for hit in hits if hit["template"] == text), None)
 
 
-def _texts(index: OpenSearchIndex, text: str, vector: list[float] | None) -> list[str]:
-    """The first different texts that a question finds."""
+def _texts(index: OpenSearchIndex, text: str, vector: list[float] | None, ranking: Ranking) -> list[str]:
+    """The first different texts that a question finds, by words and by meaning, as an answer fuses them."""
     words: dict[str, Any] = {"match": {"search_text": {"query": text, "auto_generate_synonyms_phrase_query": False}}}
     size = DEPTH * 5
-    query, pipeline = words, "_none"
-    if vector is not None:
-        query = {"hybrid": {"queries": [words, {"knn": {"vector": {"vector": vector, "k": size}}}]}}
-        pipeline = index.names.pipeline
-    hits = _search(index, {"size": size, "query": query, "_source": ["template"]}, pipeline)
-    return list(dict.fromkeys(hit["template"] for hit in hits))[:DEPTH]
+    said = _found(index, words, size)
+    near = _found(index, {"knn": {"vector": {"vector": vector, "k": size}}}, size) if vector else {}
+    templates = said | near
+    return list(dict.fromkeys(templates[each] for each in fused(list(said), list(near), ranking, size)))[:DEPTH]
 
 
-def _search(index: OpenSearchIndex, body: Mapping[str, Any], pipeline: str = "_none") -> list[dict[str, Any]]:
-    path = f"/{index.names.pattern('patterns')}/_search?search_pipeline={pipeline}&allow_no_indices=true"
+def _found(index: OpenSearchIndex, query: Mapping[str, Any], size: int) -> dict[str, str]:
+    """Texts by pattern, the best first."""
+    hits = _search(index, {"size": size, "query": query, "_source": ["pattern_id", "template"]})
+    return {hit["pattern_id"]: hit["template"] for hit in hits}
+
+
+def _search(index: OpenSearchIndex, body: Mapping[str, Any]) -> list[dict[str, Any]]:
+    path = f"/{index.names.pattern('patterns')}/_search?search_pipeline=_none&allow_no_indices=true"
     return [hit["_source"] for hit in index.request("POST", path, body)["hits"]["hits"]]
 
 

@@ -103,7 +103,7 @@ def diff(settings: Settings, name: str, *, queries: int) -> shadow_diff.Diff:
         shadow=shadow.name,
         compared=between,
         kinds=shadow_diff.compare(*indices, between),
-        recall=shadow_diff.recall(*indices, embedder, identities, queries),
+        recall=shadow_diff.recall(*indices, embedder, identities, queries, settings.ranking),
     )
 
 

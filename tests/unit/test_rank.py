@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from cag import rank
 from cag.evidence import Candidate
-from cag.rank import HOPS, PARTS, Focus, entity_part, focus_of, mentioned, reordered, rescored, scored, select
+from cag.rank import HOPS, PARTS, Focus, entity_part, focus_of, fused, mentioned, reordered, rescored, scored, select
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Span
 
@@ -161,6 +161,14 @@ def test_a_change_is_worth_more_when_changes_are_asked_for() -> None:
     change = candidate("a", kind="event", severity=0.45, novel=0.3, reason="ScalingReplicaSet")
     scores = [scored(change, plan(intent=i), Focus(), RANKING).evidence.score for i in ("why", "change")]
     assert scores[1] > scores[0] + 0.2
+
+
+def test_places_are_fused_and_equal_ones_are_in_the_order_of_their_ids() -> None:
+    assert fused(["a", "b", "b", "c"], ["d", "b", "a"], RANKING, 9) == {"a": 0, "b": 1, "d": 2, "c": 3}
+    assert fused(["b", "b"], ["a"], RANKING, 9) == {"a": 0, "b": 1}
+    assert fused([], [], RANKING, 9) == {}
+    assert list(fused(["a"], ["b"], Ranking(meaning=2), 9)) == ["b", "a"]
+    assert list(fused(["a", "b"], ["c", "b"], Ranking(rank_constant=1, words=3), 9)) == ["a", "b", "c"]
 
 
 def ids(*candidates: Candidate, limit: int = 12) -> list[str]:

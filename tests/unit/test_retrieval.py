@@ -10,8 +10,7 @@ import pytest
 from cag import queries
 from cag.evidence import Candidate
 from cag.plan import Catalog
-from cag.retrieval import Retrieval, Stopwatch, _Places, fused
-from schemas.answer_settings import Ranking
+from cag.retrieval import Retrieval, Stopwatch, _Places
 from schemas.context import Evidence, Plan, Scope, Span
 from schemas.documents import Names
 
@@ -99,14 +98,6 @@ async def test_the_other_searches_do_not_wait_for_the_question_to_be_embedded() 
     embedded.set_result(None)
     await asking
     assert not any("knn" in body["query"] for _, body in reader.asked)  # without a vector by words alone
-
-
-def test_places_are_fused_and_equal_ones_are_in_the_order_of_their_ids() -> None:
-    assert fused(["a", "b", "b", "c"], ["d", "b", "a"], Ranking()) == {"a": 0, "b": 1, "d": 2, "c": 3}
-    assert fused(["b", "b"], ["a"], Ranking()) == {"a": 0, "b": 1}
-    assert fused([], [], Ranking()) == {}
-    assert list(fused(["a"], ["b"], Ranking(meaning=2))) == ["b", "a"]
-    assert list(fused(["a", "b"], ["c", "b"], Ranking(rank_constant=1, words=3))) == ["a", "b", "c"]
 
 
 @pytest.mark.parametrize(
