@@ -23,9 +23,9 @@ WRITERS: Final[dict[str, Write]] = {
 
 
 def chosen(names: str, *, full: bool) -> list[str]:
-    """Names of standing sets, or folders: `shop` is all its seeds; nothing is everything."""
+    """Names of standing sets, or folders: `shop` is all its seeds; nothing is everything that there is data for."""
     seeds = [f"shop-{seed}" for seed in (SEEDS if full else SHORT_SEEDS)]
-    standing = ["pairs", *seeds, "must-gather", "train-ticket"]
+    standing = ["pairs", *seeds, "must-gather", "train-ticket"] if SHARED.is_dir() else seeds
     parts = [part.strip() for part in names.split(",") if part.strip()] or standing
     return list(dict.fromkeys(name for part in parts for name in (seeds if part == "shop" else [part])))
 

@@ -91,6 +91,7 @@ def test_a_topic_may_have_any_name(topic: str, signal: str) -> None:
     assert signal_of(topic) == signal
 
 
+@pytest.mark.usefixtures("shared_data")
 def test_what_is_run_without_a_word() -> None:
     assert chosen("", full=False) == ["pairs", "shop-1", "shop-2", "must-gather", "train-ticket"]
     assert chosen("shop,a/b", full=True) == [*(f"shop-{seed}" for seed in SEEDS), "a/b"]
