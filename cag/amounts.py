@@ -31,10 +31,11 @@ _OVER: Final = re.compile(
     r"(?:more than|over|above|exceed\w*|at least|upwards? of|beyond|greater than|>=?|≥|past)\s*$", re.I
 )
 _UNDER: Final = re.compile(r"(?:less than|under|below|fewer than|up to|at most|just short of|<=?|≤|within)\s*$", re.I)
-WORDS: Final = {
+_WORDS: Final = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "fifteen": 15, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "hundred": 100,
 }  # fmt: skip
+_WORD: Final = re.compile(rf"\b(?:{'|'.join(_WORDS)})\b(?! of (?:the|these|those|them)\b)", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,11 @@ class Amount:
     sense: Sense = ""
     noun: str = ""  # the word behind it, when that is no unit
     at: int = 0
+
+
+def in_digits(text: str) -> str:
+    """With number words as digits: "three pods", not "three of the pods"."""
+    return _WORD.sub(lambda found: str(_WORDS[found.group().lower()]), text)
 
 
 def amounts(text: str) -> Iterator[Amount]:
@@ -111,7 +117,9 @@ def stands_for(stated: Amount, known: Amount) -> bool:
         )
     if stated.dimension == "%" and not known.dimension and known.step < 1 and known.value <= 2:
         return _near(stated, stated.value, 1.0, known.value * 100, known.step * 100)
-    return not (stated.dimension and known.dimension) and _near(stated, stated.value, 1.0, known.value, known.step)
+    if (stated.dimension and known.dimension) or (stated.dimension == "time" and known.noun):
+        return False
+    return _near(stated, stated.value, 1.0, known.value, known.step)
 
 
 def _near(stated: Amount, mine: float, scale: float, its: float, its_step: float) -> bool:

@@ -6,7 +6,7 @@ once `limit` characters are there; a longer sentence comes in pieces.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -15,6 +15,7 @@ Form = Literal["sentence", "heading", "row", "fence", "code"]
 CITATION: Final = re.compile(r"\[(\d{1,3}(?:, \d{1,3})*)\]")
 MARKER: Final = re.compile(r"[ \t]*(?:(?:[-*+>•]|\d{1,3}[.)])[ \t]+)*(?:\[[ xX]\][ \t]+)?")
 _STOP: Final = re.compile(r"`+|[\"“]|[.!?]+[\"'”’)*_]*|\n")
+_CLOSING: Final = {"`": re.compile(r"[`\n]"), '"': re.compile(r"[\"\n]"), "“": re.compile(r"[”\n]")}
 _CITED: Final = re.compile(r"\[[\d, ]*(\]?)")
 # Never the end of a sentence; the second kind not in front of a small letter or a digit.
 _SHORT: Final = re.compile(r"(?:^|[\s(\"*_])(?:e\.g|i\.e|vs|approx|ca|cf|resp|incl|excl|aka|mr|ms|dr)$", re.IGNORECASE)
@@ -39,20 +40,26 @@ class Sentences:
         self._held = ""
         self._settled = 0  # in front of this place of what is held, no sentence ends
         self._fresh = True  # whether what is held begins a line
+        self._wakes: re.Pattern[str] | None = None  # without a match of this in what follows, no sentence ends
         self._inside = ""  # the marks that opened the fenced block that we are in
 
     @property
     def held(self) -> int:
         return len(self._held)
 
-    def feed(self, text: str) -> Iterator[Unit]:
+    def feed(self, text: str) -> Iterable[Unit]:
+        wakes = self._wakes
+        if wakes and not wakes.search(text) and len(self._held) + len(text) < self._limit:
+            self._held += text
+            return ()
         return self._cut(text, last=False)
 
-    def finish(self) -> Iterator[Unit]:
+    def finish(self) -> Iterable[Unit]:
         return self._cut("", last=True)
 
     def _cut(self, more: str, *, last: bool) -> Iterator[Unit]:
         text, at = self._held + more, 0
+        self._wakes = None
         while at < len(text):
             window = text[at : at + self._limit]
             over = len(text) - at > self._limit
@@ -107,8 +114,11 @@ class Sentences:
                     return behind
             if behind is None:
                 self._settled = stop.start()
+                if mark[0] in _CLOSING and stop.end() < len(window):
+                    self._wakes = _CLOSING[mark[0]]
                 return None
             self._settled = behind
+        self._wakes = _STOP if len(window) > self._settled else None
         return len(window) if last else None
 
 
@@ -136,7 +146,9 @@ def _behind_quote(window: str, opened: re.Match[str], *, last: bool) -> int | No
         return None
     if closed < 0 or 0 <= ends < closed:
         return at
-    return max(closed, at)  # a full stop inside counts only in front of the closing mark, which _STOP reads next
+    if mark in ('"', "“") and closed > at and window[closed - 1] in ".!?":
+        return closed - 1  # a full stop counts only in front of the closing mark, which _STOP reads with it
+    return closed + len(mark)
 
 
 def _behind_stop(window: str, stop: re.Match[str], *, last: bool) -> tuple[bool, int | None]:

@@ -2,17 +2,17 @@
 
 A stated time is right when it is, to the precision given, the first or last moment of a cited piece, a time in its
 text, or an end of the range that was asked for: in UTC or in the asker's zone, and in the one that is named with it.
-After "about", "shortly before" and the like five minutes are close enough.
+After "about", "shortly before" and the like three minutes are close enough: to the next five.
 """
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-ROUGHLY_S: Final = 300
+ROUGHLY_S: Final = 180
 _DAY_S: Final = 86_400
 _MONTHS: Final = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
 _MONTH: Final = r"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)[a-z]{0,6}"
@@ -45,6 +45,11 @@ class Stated:
 def open_stamps(text: str) -> str:
     """With a space between date and time, so that both are found."""
     return _STAMP.sub("  ", text)
+
+
+def without(text: str) -> str:
+    """The text without its times and dates."""
+    return DATE.sub(" ", CLOCK.sub(" ", open_stamps(text)))
 
 
 def clocks(text: str) -> Iterable[Stated]:
@@ -99,6 +104,10 @@ class Known:
         self._local |= other._local
         self._days |= other._days
         self._written_days |= other._written_days
+
+    def has(self, stated: Stated) -> bool:
+        """Whether it is known exactly, whatever word stands in front."""
+        return self.holds(replace(stated, rough=False))
 
     def holds(self, stated: Stated) -> bool:
         places = [self._utc] if stated.zone in ("UTC", "GMT", "Z") else [self._local]

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from cag.claims import Claims
+from cag.claims import QUOTED, Claims
 from cag.inert import UNSEEN
 from cag.sentences import CITATION, Sentences, Unit
-from cag.statements import MARKER, bare, is_advice, is_hedge, states_fact
+from cag.statements import MARKER, bare, kind_of
 from schemas.context import Evidence, Plan, Verification
 
 Action = Literal["mark", "remove", "off"]
@@ -26,8 +26,10 @@ TAKEN_OUT: Final = "(removed: the evidence does not support this)"
 NOTES: Final = 5
 NOTE_CHARS: Final = 160
 LEAST_PIECE: Final = 80  # of a sentence, however little may be held back
-_ADDRESSES: Final = ("http://", "https://", "ftp://", "www.")  # what renderers turn into links by themselves
+# What renderers turn into links by themselves, and the beginnings of these at the end of a text.
 _SPECIAL: Final = re.compile(r"[\[\]<]|https?://|ftp://|www\.", re.IGNORECASE)
+_BEGUN: Final = re.compile(r"(?:h(?:t(?:t(?:ps?(?::/?)?)?)?)?|f(?:t(?:p(?::/?)?)?)?|w{1,3})\Z", re.IGNORECASE)
+_HARMLESS: Final = re.compile(r"[A-Za-z0-9 ,;()!?'\"`*_-]*[ ,;()!?'\"`*A-EGI-OQRUVXYZa-egi-oqruvxyz0-9-]")
 _ADDRESS_END: Final = re.compile(r"[\s<>()\[\]\"'`]")
 # Bounded, so that little is held back: a bracket that stays open for longer is a bracket.
 _BRACKET: Final = re.compile(r"\[([^\[\]\n]{0,80})(\]?)")
@@ -64,6 +66,9 @@ class _Links:
         return len(self._held)
 
     def feed(self, delta: str) -> str:
+        if not self._held and not self._in_address and _HARMLESS.fullmatch(delta):
+            self._before = delta[-1]
+            return delta
         self._held += UNSEEN.sub("", delta).translate(_LENTICULAR)
         return self._scan(last=False)
 
@@ -159,11 +164,8 @@ class _Links:
 
 def _before_address(text: str) -> int:
     """Where the end of the text may be the beginning of an address."""
-    for length in range(min(max(map(len, _ADDRESSES)) - 1, len(text)), 0, -1):
-        tail = text[-length:].lower()
-        if any(address.startswith(tail) for address in _ADDRESSES):
-            return len(text) - length
-    return len(text)
+    begun = _BEGUN.search(text, max(0, len(text) - 7))
+    return begun.start() if begun else len(text)
 
 
 def _cited(inner: str) -> list[int]:
@@ -274,13 +276,14 @@ class Verifier:
             return "" if not self._logged or self._claims.free(line) else f"{line[:60]!r} is not in the evidence"
         cited = [int(number) for found in CITATION.finditer(unit.text) for number in found[1].split(", ")]
         words = bare(CITATION.sub("", unit.text))
-        fact = states_fact(words, unit.form)
-        self._facts += bool(fact or cited) and unit.whole
+        plain = QUOTED.sub('"_"', words)  # what is quoted is no advice of this answer's
+        kind = kind_of(plain, unit.form)
+        self._facts += (kind == "fact" or bool(cited)) and unit.whole
         if not unit.whole:
             return self._claims.fault(words, cited or self._all, live=False)
         if not cited:
-            return f"no citation: {words}" if fact else ""
-        return self._claims.fault(words, cited, live=not (is_advice(words) or is_hedge(words)))
+            return f"no citation: {words}" if kind == "fact" else ""
+        return self._claims.fault(words, cited, live=kind in ("fact", "aside"))
 
     def _kept(self, unit: Unit, *, wrong: bool) -> str:
         if not wrong:

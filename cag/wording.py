@@ -59,7 +59,7 @@ UNSAID: Final = frozenset(_UNSAID_WORDS.split())
 _ACRONYM_WORDS: Final = """
 CPU RAM DNS HTTP HTTPS TLS SSL TCP UDP IP API APIs URL DB SQL OOM PVC PV SLO SLA SLI UTC GMT JVM GC ID IDs UI OS IO VM
 QPS RPS TTL CNI CSI CRD RBAC JSON YAML HPA I/O SRE SLOs FAQ OK NOT AND OR TODO N/A MTU NIC DHCP AWS GCP EC2 AZ CI CD
-POSIX NFS SSD HDD NTP RPC gRPC SDK CLI GET POST PUT DELETE NB PS ETA TBD PDB KB MB GB KiB MiB GiB TiB"""
+POSIX SSH NFS SSD HDD NTP RPC gRPC SDK CLI GET POST PUT DELETE NB PS ETA TBD PDB KB MB GB KiB MiB GiB TiB"""
 ACRONYMS: Final = frozenset(_ACRONYM_WORDS.split())
 
 _COMMON_NAME_WORDS: Final = """
@@ -89,6 +89,16 @@ budget failure failures error errors timeout timeouts retry retries loop loops c
 probe probes signal signals rate rates line lines by-step call caller callers backed facing fast slow hoc name names
 unit hand way ways fold sized size class per quo priori facto"""
 COMPOUND_LAST: Final = frozenset(_LAST_WORDS.split())
+
+# What stands behind "in", "of", "from" without being the name of a thing.
+_PLAIN_NOUN_WORDS: Final = """
+production total parallel turn general particular time detail practice question progress line place fact short summary
+advance load memory space traffic customers users customer user case cases disk network data capacity state order part
+course addition front effect itself them him her these those work hand theory total zero full average range rotation
+sync queue quota code startup shutdown boot retry timeout backoff today yesterday noon midnight then there here store
+host root storage cache money hardware software queries bytes core cores threads thread peak peaks quorum heap stack
+slack swap credit room leader leaders peer peers color example sure good hours days weeks months"""
+PLAIN_NOUNS: Final = frozenset(_PLAIN_NOUN_WORDS.split())
 
 # Words for states that evidence puts in other words.
 STANDS_IN: Final = {
