@@ -1,7 +1,7 @@
 """What one request used and what came of it: for the quota of its principal, and for the audit log."""
 
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import TracebackType
@@ -15,6 +15,7 @@ from schemas.answer import AnswerPart, Delta, Done, Source
 from schemas.context import Context, EvidenceDetail, Plan, Scope, Verification
 
 WARNING_HEADER: Final = "x-freshet-quota-warning"
+MAX_PATH_CHARS: Final = 200
 CHARS_PER_TOKEN: Final = 4  # where nobody counted: the answer broke off, or no model wrote it
 
 
@@ -91,7 +92,7 @@ class Account:
     def close(self, outcome: str, **more: Any) -> None:
         self.audit.write(
             {
-                "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+                "time": _now(),
                 "request": self.request_id,
                 "principal": self.principal.id,
                 "groups": self.principal.groups,
@@ -105,6 +106,23 @@ class Account:
                 "seconds": round(self.clock() - self._started, 4),
             }
         )
+
+
+def refusal(asked: Mapping[str, Any], error: ApiError) -> dict[str, Any]:
+    """The line of a request (its ASGI scope) that was not let in: nothing of it was read."""
+    return {
+        "time": _now(),
+        "request": asked["state"]["request_id"],
+        "client": (asked.get("client") or ("",))[0],
+        "route": asked["path"][:MAX_PATH_CHARS],
+        "outcome": "refused",
+        "status": error.status,
+        "reason": error.detail.code,
+    }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def _said(done: Done) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def create_app(settings: Settings, assistant: Answering, *, now: Callable[[], da
         app.include_router(routes.router, responses=_ERRORS)
     app.include_router(routes_health.router)
     errors.install(app)
-    app.add_middleware(Gate, door=door, max_body_bytes=settings.api.max_body_bytes, metrics=metrics)
+    app.add_middleware(Gate, door=door, audit=audit, max_body_bytes=settings.api.max_body_bytes, metrics=metrics)
     app.openapi = lambda: _contract(app)  # type: ignore[method-assign]
     return app
 

@@ -33,8 +33,9 @@ _log = structlog.get_logger("audit")
 class AuditLog:
     """One per process. `lost` gets where a line was lost, and how many."""
 
-    def __init__(self, settings: Settings, lost: Callable[[str, int], None]) -> None:
+    def __init__(self, settings: Settings, lost: Callable[[str, int], None], *, close_s: float = CLOSE_S) -> None:
         """Raises StartupError when the file cannot be written."""
+        self._close_s = close_s
         self._redact = Redactor(settings.redaction)
         self._lost = lost
         self._topic = settings.audit.topic
@@ -60,17 +61,17 @@ class AuditLog:
         if self._thread is None:
             return
         try:
-            self._waiting.put(None, timeout=CLOSE_S)
+            self._waiting.put(None, timeout=self._close_s)
         except queue.Full:
             self._lost("queue", self._waiting.qsize())
             return
-        self._thread.join(CLOSE_S)
+        self._thread.join(2 * self._close_s)
 
     def _work(self) -> None:
         producer = self._producer() if self._topic else None
         while (entry := self._waiting.get()) is not None:
             self._keep(self._safe(entry), producer)
-        if producer is not None and (left := producer.flush(CLOSE_S)):
+        if producer is not None and (left := producer.flush(self._close_s)):
             self._lost("topic", left)
         if self._file:
             self._file.close()

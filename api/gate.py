@@ -15,6 +15,8 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from api.access import Doorkeeper
+from api.account import refusal
+from api.audit import AuditLog
 from api.errors import CLIENT_GONE, ApiError, ClientGone, response_of
 from api.telemetry import ApiMetrics
 
@@ -34,9 +36,11 @@ _log = structlog.get_logger("api")
 class Gate:
     """Refuses what must not reach a route; everything else goes on with its body in memory."""
 
-    def __init__(self, app: ASGIApp, *, door: Doorkeeper, max_body_bytes: int, metrics: ApiMetrics) -> None:
+    def __init__(
+        self, app: ASGIApp, *, door: Doorkeeper, audit: AuditLog, max_body_bytes: int, metrics: ApiMetrics
+    ) -> None:
         self._app = app
-        self._door = door
+        self._door, self._audit = door, audit
         self._max_body_bytes = max_body_bytes
         self._metrics = metrics
 
@@ -79,7 +83,11 @@ class Gate:
         if size > MAX_HEADER_BYTES:
             raise ApiError(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, f"Headers end at {MAX_HEADER_BYTES} bytes.")
         if scope["path"] not in OPEN_PATHS:
-            scope["state"]["principal"] = await self._door.admit(headers)
+            try:
+                scope["state"]["principal"] = await self._door.admit(headers)
+            except ApiError as error:
+                self._audit.write(refusal(scope, error))
+                raise
         if scope["method"] in ("POST", "PUT", "PATCH"):
             _require_json(headers)
             body = await self._read(headers, receive)

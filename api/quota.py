@@ -168,8 +168,12 @@ class Meter:
             self._charging.add(task)
             task.add_done_callback(self._charging.discard)
 
-    async def close(self) -> None:
+    async def settled(self) -> None:
+        """Until what was charged so far is counted."""
         await asyncio.gather(*self._charging)
+
+    async def close(self) -> None:
+        await self.settled()
         await self._counts.close()
 
 
