@@ -126,7 +126,7 @@ class Narrowing(BaseModel):
 def _zone(value: str) -> str:
     try:
         ZoneInfo(value or "UTC")
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):  # what a zone that does not exist, or is no name of one, ends in
         raise ValueError("this is no IANA time zone, such as Europe/Berlin") from None
     return value
 

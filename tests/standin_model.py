@@ -47,6 +47,7 @@ class StandIn:
     requests: list[dict[str, Any]] = field(default_factory=list)
     cancelled: int = 0  # streams whose client went away
     obedient: Obedient = field(default_factory=Obedient)
+    open: int = 0  # streams right now
 
     def app(self) -> FastAPI:
         app = FastAPI(docs_url=None)
@@ -79,12 +80,15 @@ class StandIn:
         return self.obedient.answer(texts, salt) if behaviour == "obedient" else _ground(texts)
 
     async def _stream(self, behaviour: str, answer: str, body: dict[str, Any]) -> AsyncIterator[str]:
+        self.open += 1
         try:
             async for chunk in _chunks(behaviour, answer, body):
                 yield chunk
         except asyncio.CancelledError:
             self.cancelled += 1
             raise
+        finally:
+            self.open -= 1
 
 
 async def _chunks(behaviour: str, answer: str, body: dict[str, Any]) -> AsyncIterator[str]:
