@@ -1,27 +1,34 @@
 """Question in, grounded answer out: plan, search, rank, assemble, one model call, verify, say what was seen."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing
 from datetime import datetime
+from functools import partial
 from typing import Final
 
 import structlog
 
+from cag.answer_cache import AnswerCache, AnswerStore
 from cag.assemble import Assembler
 from cag.breaker import Breaker
+from cag.cached_answers import CachedAnswers
 from cag.detail import EvidenceReader
 from cag.gather import Gathering
 from cag.generate import Generator, Written
 from cag.lag import LagReader
 from cag.model import ModelClient
+from cag.plan import Catalog
 from cag.reads import IndexReader
+from cag.remembered import Keys
+from cag.retrieval import Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.source_records import SourceRecords
 from cag.store import RunbookReader
 from processors.embed import Embedder, make_embedder
 from processors.generation import names_for
 from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status
-from schemas.context import Context, EvidenceDetail, Freshness, Scope
+from schemas.context import Context, EvidenceDetail, Freshness, Plan, Scope
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import Settings
 
@@ -40,6 +47,7 @@ class Assistant:
         runbooks: RunbookReader,
         model: ModelClient | None,
         embedder: Embedder,
+        answers: AnswerStore | None = None,
     ) -> None:
         self._settings, self._reader, self._store = settings, reader, runbooks
         self._model, self._embedder = model, embedder
@@ -48,7 +56,13 @@ class Assistant:
         self._gather = Gathering(settings, reader, embedder, self._runbooks, self._lag)
         self._assembler = Assembler(settings.model, settings.api)
         self._generate = Generator(model, settings)
-        self._detail = EvidenceReader(reader, names_for(settings), SourceRecords(settings))
+        names = names_for(settings)
+        self._answers = CachedAnswers(
+            answers or AnswerCache(settings),
+            Keys(settings, names.generation, embedder.identity),
+            model=model is not None,
+        )
+        self._detail = EvidenceReader(reader, names, SourceRecords(settings))
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -73,6 +87,7 @@ class Assistant:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._reader.close()
         await self._store.aclose()
+        await self._answers.aclose()
         if self._model is not None:
             await self._model.close()
         await asyncio.to_thread(self._detail.close)
@@ -82,22 +97,43 @@ class Assistant:
         return await self._gather.context(query)
 
     async def answer(self, query: Query) -> AsyncIterator[AnswerPart]:
-        """Status, sources, text, one `Done`. Whatever the model does, an answer comes."""
-        clock = asyncio.get_running_loop().time
-        ends = clock() + self._settings.api.deadline_s
+        """Status, sources, text, one `Done`. Whatever the model does, an answer comes; one made before comes again."""
+        ends = asyncio.get_running_loop().time() + self._settings.api.deadline_s
         yield Status("Searching logs, events, metrics, alerts and runbooks", False)
-        context = await self._gather.context(query)
+        trouble, watch = [self._runbooks.trouble] if self._runbooks.trouble else [], Stopwatch()
+        made, catalog = await self._gather.plan(query, trouble)
+        watch.lap("plan")
+        parts = self._answers.parts(
+            query,
+            made,
+            self._runbooks.library.corpus.version,
+            trouble,
+            make=lambda: self._written(query, made, catalog, trouble, watch, ends),
+            vector=partial(self._vector, made),
+            freshness=partial(self._gather.freshness, query.scope, query.now, made, ()),
+        )
+        async with aclosing(parts):
+            async for part in parts:
+                if isinstance(part, Done):
+                    yield Delta(_closing(part.context, part.reason))
+                yield part
+
+    async def _written(
+        self, query: Query, made: Plan, catalog: Catalog, trouble: list[str], watch: Stopwatch, ends: float
+    ) -> AsyncGenerator[AnswerPart, None]:
+        """An answer made now, until the loop's time is `ends`."""
+        context = await self._gather.evidence(query, made, catalog, trouble, watch)
         prompt = self._assembler.prompt(context, query, self._runbooks.library.corpus)
         for number, piece in enumerate(prompt.cited, 1):
             yield Source(number, piece)
         yield Status(f"Found {len(prompt.cited)} pieces of evidence", True)
         written = Written(mode="extractive", reason="nothing was written")
-        async for part in self._generate.write(query, context, prompt, left_s=ends - clock()):
+        left_s = ends - asyncio.get_running_loop().time()
+        async for part in self._generate.write(query, context, prompt, left_s=left_s):
             if isinstance(part, Written):
                 written = part
             else:
                 yield part
-        yield Delta(_closing(context, written.reason))
         yield Done(
             mode=written.mode,
             reason=written.reason,
@@ -107,6 +143,15 @@ class Assistant:
             verification=written.verification,
             prefix_hash=prompt.prefix_hash,
         )
+
+    async def _vector(self, made: Plan) -> Sequence[float] | None:
+        """Of what is asked; the embedder remembers it for the search."""
+        if not self._embedder.ready():
+            return None
+        try:
+            return (await asyncio.to_thread(self._embedder.embed, [made.search_text]))[0]
+        except (SinkUnavailable, SinkMisconfigured):
+            return None  # no paraphrase is found; the search will say why
 
     async def evidence(self, identity: str, *, scope: Scope, around: int = 0) -> EvidenceDetail | None:
         """The documents behind a citation and the records behind those; None outside the scope.

@@ -154,5 +154,5 @@ class AnswerCache(Section):
     runbook_ttl_s: Annotated[int, Field(ge=0)] = Field(86_400, description="0: none are kept")
     live_ttl_s: Annotated[int, Field(ge=0)] = Field(0, description="of answers about what runs now; 0: never kept")
     paraphrase: Annotated[float, Field(gt=0, le=1)] = Field(
-        0.92, description="cosine from which two questions may mean the same; names, numbers and negations must agree"
+        0.8, description="cosine from which two questions may mean the same; all their words of weight must agree too"
     )
