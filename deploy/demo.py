@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -24,7 +25,7 @@ from cag.lag import LagReader
 from deploy.installation import Installation
 from deploy.judge import ranks
 from deploy.local import processes, services
-from deploy.shop.delivery import RUNBOOKS, publish
+from deploy.shop.delivery import RUNBOOKS, paced, publish
 from deploy.shop.incidents import KINDS, Incident
 from deploy.shop.player import Scenario, all_incidents, play, single_incident
 from deploy.shop.topology import CLUSTER
@@ -34,6 +35,7 @@ from schemas.errors import FreshetError
 from schemas.settings import InputSettings, Kafka
 
 STATE: Final = Path(".local")
+FOREVER: Final = timedelta(days=365)
 TOP: Final = 5  # the planted cause must be among this many
 out = Console(highlight=False)
 
@@ -196,22 +198,31 @@ def ask_webui(url: str, question: str) -> bool:
     return bool(text) and bool(answer["freshet"]["citations"])
 
 
-def stay(installation: Installation, webui: str) -> None:
-    """Say how to ask more, and wait for Ctrl-C."""
-    page = f"open {webui} (no sign-in, this machine only)" if webui else "make demo UI=1, or connect your own to"
+def play_on(installation: Installation, scenario: Scenario, going: Callable[[], bool] = lambda: True) -> None:
+    """Play on at the clock's pace while `going` says so: what is asked later is answered from fresh data too."""
+    played_ms = scenario.end.timestamp() * 1000
+    later = (m for m in play(scenario, until=scenario.end + FOREVER) if m.timestamp_ms > played_ms)
+    due = paced(later, lambda message: message.timestamp_ms / 1000, clock=time.time)
+    kept = takewhile(lambda _: going(), due)
+    publish(kept, installation.endpoints.kafka, topics=installation.topics)
+
+
+def stay(installation: Installation, scenario: Scenario, webui: str) -> None:
+    """Say how to ask more, and play on until Ctrl-C."""
+    page = f"{webui} in your browser; no sign-in" if webui else "`make demo UI=1`, or connect your own"
     out.print(
         f"""
-Still running. Ask more:
+Still running, and the incident goes on. Ask more:
   .venv/bin/python -m api ask "what is wrong in shop?" --url {installation.api_url}
   curl -s {installation.api_url}/v1/chat/completions -H 'content-type: application/json' \\
     -d '{{"model":"freshet","messages":[{{"role":"user","content":"what is wrong in shop?"}}]}}'
-  Open WebUI: {page}; OpenAI API base URL {installation.api_url}/v1, any key, model freshet
+  Open WebUI: {page} (OpenAI API base URL {installation.api_url}/v1, any key, model freshet)
 Ctrl-C stops everything.""",
         markup=False,
+        soft_wrap=True,
     )
     try:
-        while True:
-            time.sleep(3600)
+        play_on(installation, scenario)
     except KeyboardInterrupt:
         out.print("stopping")
 
@@ -245,7 +256,7 @@ def main(
     found_running = any(s.state == "running" for s in services.status(state))
     installation = None
     try:
-        home = environments.install(environments.PRODUCT, cache, out.print) if ui else None
+        home = environments.install(environments.PRODUCT, cache, typer.echo) if ui else None
         installation = prepare(state, cache, name, until_pid=None if keep else os.getpid())
         figures = launch(installation, free_port(port), scenario)
         with step(f"{len(scenario.incidents)} question(s)"):
@@ -259,7 +270,7 @@ def main(
         memory = memory_mb(state.resolve())
         report(verdicts, {**figures, "memory_mb": memory, "total_s": round(time.monotonic() - start, 1)}, ok=ok)
         if sys.stdout.isatty() and not every:
-            stay(installation, webui)
+            stay(installation, scenario, webui)
     except (FreshetError, httpx.HTTPError) as error:
         out.print("[red]error:[/]", str(error), soft_wrap=True, markup=True)
         raise typer.Exit(1) from None

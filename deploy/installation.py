@@ -6,6 +6,7 @@ of the services, so that `make down` finds them too.
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -49,6 +50,11 @@ class Installation:
     def topics(self) -> dict[str, str]:
         """Logical name -> the topic of this installation."""
         return {topic: f"{self.name}.{topic}" for topic in TOPICS}
+
+    @property
+    def folder(self) -> Path:
+        """For files of its processes; deleted with the rest by `remove`."""
+        return self.state / "installed" / self.name
 
     @property
     def environment(self) -> dict[str, str]:
@@ -143,7 +149,8 @@ class Installation:
             time.sleep(0.1)
 
     def remove(self) -> None:
-        """Delete topics, groups, indices and keys of this name. Services must be up; nothing of it may run."""
+        """Delete topics, groups, indices, keys and files of this name. Services must be up; nothing of it may run."""
+        shutil.rmtree(self.folder, ignore_errors=True)
         admin = AdminClient({"bootstrap.servers": self.endpoints.kafka})
         mine = [topic for topic in admin.list_topics(timeout=10).topics if topic.startswith(f"{self.name}.")]
         if mine:

@@ -20,7 +20,7 @@ def install(cache: Cache = CACHE) -> None:
     """Install what `make demo UI=1`, the browser test and the screenshots need; does nothing when it is there."""
     try:
         for environment in (environments.PRODUCT, environments.BROWSER):
-            home = environments.install(environment, cache, out.print)
+            home = environments.install(environment, cache, typer.echo)
             out.print(f"{environment.title} is in {home}", soft_wrap=True)
         out.print(f"browser: {environments.chromium()}")
     except FreshetError as error:

@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ Report = Callable[[str], None]  # what happens now
 HERE: Final = Path(__file__).parent
 CHROMIUM: Final = Path("/usr/bin/chromium")
 STAMP: Final = "freshet-lock.sha256"  # written last: an interrupted installation has none
-PATIENCE_S: Final = 1800.0
+PROGRESS_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +57,7 @@ def install(environment: Environment, cache: Path, report: Report) -> Path:
         if not is_installed(environment, cache):
             report(f"downloading {environment.title} into {home}: {environment.disk_mb} MB on disk, once")
             _require_space(environment, home.parent)
-            _sync(environment, home, find_uv(cache))
+            _sync(environment, home, find_uv(cache), report)
             (home / STAMP).write_text(_locked(environment))
     return home
 
@@ -91,21 +92,27 @@ def _require_space(environment: Environment, folder: Path) -> None:
         )
 
 
-def _sync(environment: Environment, home: Path, uv: str) -> None:
+def _sync(environment: Environment, home: Path, uv: str, report: Report) -> None:
     kept = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONPATH")}
     command = [uv, "sync", "--frozen", "--no-progress", "--color=never", "--project", str(HERE / environment.folder)]
-    done = subprocess.run(
+    began = time.monotonic()
+    with subprocess.Popen(
         command,
-        check=False,
         env={"UV_HTTP_TIMEOUT": "180", **kept, "UV_PROJECT_ENVIRONMENT": str(home)},
         stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=PATIENCE_S,
-    )
-    if done.returncode:
-        said = [line.strip(" ├─▶╰×") for line in done.stderr.splitlines() if line.strip()]
+    ) as process:
+        while True:
+            try:
+                _, said = process.communicate(timeout=PROGRESS_S)
+                break
+            except subprocess.TimeoutExpired:
+                report(f"{environment.title}: still downloading after {time.monotonic() - began:.0f} s")
+    if process.returncode:
+        reasons = [line.strip(" ├─▶╰×│") for line in said.splitlines() if line.strip() and "hint:" not in line]
         raise StartupError(
-            f"cannot install {environment.title}: {' / '.join(said[-3:]) or done.returncode}. It needs the network "
-            "once (PyPI; HTTPS_PROXY is honoured); run the same command again, it goes on with what is missing"
+            f"cannot install {environment.title}: {' / '.join(reasons[-3:]) or process.returncode}. It needs the "
+            "network once (PyPI; HTTPS_PROXY is honoured); run the same command again, it goes on with what is missing"
         )

@@ -6,21 +6,25 @@ it again.
 
 import os
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from deploy.demo import free_port, launch, prepare, start_webui, step
+from deploy.demo import free_port, launch, play_on, prepare, start_webui, step
 from deploy.installation import CHECKOUT, Installation
 from deploy.local import processes, services
 from deploy.local.processes import Command
-from deploy.shop.player import single_incident
+from deploy.shop.player import Scenario, single_incident
 from deploy.webui import environments
 from deploy.webui.browser import Browser, browsing
 
 NAME: Final = "pictures"
 INCIDENT: Final = "pool-exhaustion"
 MINUTES: Final = 20.0
+HEIGHT: Final = 1180  # a whole answer; the width is always 1280
 FOLLOW_UP: Final = "and its database?"
 MODEL: Final = "model"
 
@@ -36,7 +40,7 @@ def take(folder: Path, state: Path, cache: Path) -> None:
         port = free_port(0)
         launch(installation, port, scenario)
         url = start_webui(installation, home, free_port(0))
-        with browsing(cache, print) as browser:
+        with _played_on(installation, scenario), browsing(cache, print) as browser:
             with step("without a model"):
                 _evidence_alone(browser, url, question, folder)
             model = f"http://127.0.0.1:{_start_model(installation)}/v1"
@@ -52,14 +56,26 @@ def take(folder: Path, state: Path, cache: Path) -> None:
             services.down(state)
 
 
+@contextmanager
+def _played_on(installation: Installation, scenario: Scenario) -> Iterator[None]:
+    over = threading.Event()
+    player = threading.Thread(target=play_on, args=(installation, scenario, lambda: not over.is_set()))
+    player.start()
+    try:
+        yield
+    finally:
+        over.set()
+        player.join()
+
+
 def _evidence_alone(browser: Browser, url: str, question: str, folder: Path) -> None:
-    browser.do("enter", url=url)
+    browser.do("enter", url=url, height=HEIGHT)
     browser.do("ask", text=question)
     browser.do("answer")
     browser.do("suggestions")
     browser.do("shoot", path=_png(folder, "answer"), top=True)
     browser.do("source", leave_open=True)
-    browser.do("shoot", path=_png(folder, "source"))
+    browser.do("shoot", path=_png(folder))
     browser.do("leave")
     browser.do("ask", text=FOLLOW_UP)
     browser.do("answer", number=2)
@@ -69,14 +85,14 @@ def _evidence_alone(browser: Browser, url: str, question: str, folder: Path) -> 
 def _with_model(browser: Browser, url: str, question: str, folder: Path, installation: Installation) -> None:
     browser.do("begin", url=url)
     browser.do("ask", text=question)
-    browser.do("growing")
+    browser.do("growing", cited=True)
     browser.do("shoot", path=_png(folder, "streaming"))
     browser.do("stop")
     installation.stop(MODEL)
     browser.do("begin", url=url)
     browser.do("ask", text=question)
     browser.do("answer")
-    browser.do("shoot", path=_png(folder, "model-down"))
+    browser.do("shoot", path=_png(folder, "model-down"), top=True)
 
 
 def _start_model(installation: Installation) -> int:
@@ -87,5 +103,5 @@ def _start_model(installation: Installation) -> int:
     return port
 
 
-def _png(folder: Path, name: str) -> str:
-    return str((folder / f"open-webui-{name}.png").resolve())
+def _png(folder: Path, *name: str) -> str:
+    return str((folder / f"{'-'.join(('open-webui', *name))}.png").resolve())

@@ -62,9 +62,9 @@ def start(
     process of the installation: `stop` ends it too.
     """
     url = f"http://127.0.0.1:{port}"
-    folder = installation.state / f"{installation.name}.{ROLE}"
+    folder = installation.folder / ROLE
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(mode=0o700)
+    folder.mkdir(mode=0o700, parents=True)
     processes.spawn(
         installation.state,
         Command(

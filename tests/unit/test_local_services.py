@@ -211,6 +211,17 @@ def test_the_watchdog_stops_everything_when_its_process_ends(state: Path) -> Non
     owner.wait()
 
 
+def test_the_watchdog_of_an_installation_leaves_the_rest(state: Path) -> None:
+    spawn(state, "demo.api")
+    spawn(state, "kafka")
+    owner = subprocess.Popen(["true"])
+    owner.wait()
+    watchdog.watch(state, owner.pid, "demo.", grace_s=5)
+    assert list(processes.running(state)) == ["kafka"]
+    watchdog.watch(state, owner.pid, "demo.", grace_s=5)  # nothing of it is left to stop
+    assert list(processes.running(state)) == ["kafka"]
+
+
 # -- the stack -------------------------------------------------------------------------------------------------------
 
 
