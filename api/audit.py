@@ -101,7 +101,12 @@ class AuditLog:
             producer.poll(0)
 
     def _producer(self) -> Producer:
-        quiet = {"client.id": "freshet-audit", "queue.buffering.max.messages": WAITING, "message.timeout.ms": 60_000}
+        quiet = {
+            "client.id": "freshet-audit",
+            "queue.buffering.max.messages": WAITING,
+            "message.timeout.ms": 60_000,
+            "log_level": 0,
+        }
         return Producer(kafka_client_config(self._kafka) | quiet)
 
     def _delivered(self, error: Any, message: Any) -> None:
