@@ -14,6 +14,7 @@ from cag.evidence import (
     log_candidates,
     moment,
     told,
+    told_until_ms,
 )
 from cag.reads import IndexReader
 from cag.scope import in_scope, visible_in
@@ -98,8 +99,8 @@ class EvidenceReader:
         if not hits:
             return None
         source = hits[0]["_source"]
-        last = max(moment(o["t"]) for o in source["observations"].values())
-        span = Span(start=moment(source["first_ms"]), end=last + timedelta(milliseconds=1))
+        end = moment(told_until_ms(source)) + timedelta(milliseconds=1)
+        span = Span(start=moment(source["first_ms"]), end=end)
         if kind == "event":
             candidate: Candidate | None = event_candidate(source, None, span, day, identity)
         else:

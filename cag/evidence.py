@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -256,7 +256,8 @@ def event_candidate(document: Json, rank: int | None, span: Span, day: str, docu
 def alert_candidate(document: Json, span: Span, day: str, document_id: str) -> Candidate | None:
     """An alert as it stood at the end of the range, if it fired at some time in it."""
     start_ms, end_ms = span.start.timestamp() * 1000, span.end.timestamp() * 1000
-    until = [o for o in document["observations"].values() if o["t"] <= end_ms]
+    # It is told of a start that lies back: `sent` is when that was known.
+    until = [o for o in document["observations"].values() if max(o["t"], o.get("sent", 0)) <= end_ms]
     resolved = [o["t"] for o in until if o["status"] == "resolved"]
     if not until or (resolved and max(resolved) < start_ms):
         return None
@@ -290,6 +291,12 @@ def alert_candidate(document: Json, span: Span, day: str, document_id: str) -> C
         node=document["node"],
         words=frozenset(f"{document['name']} {summary}".lower().split()),
     )
+
+
+def told_until_ms(document: Json) -> int:
+    """The latest moment of which an event or alert says anything."""
+    seen: Iterable[Json] = document["observations"].values()
+    return max(_order_ms(document), *(int(max(o["t"], o.get("sent", 0))) for o in seen))
 
 
 def _order_ms(document: Json) -> int:

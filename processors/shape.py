@@ -140,7 +140,7 @@ def alert(
     status = "resolved" if record.ends_ms is not None else "firing"
     _observe(change, time_ms, status, {
         "t": time_ms, "status": status, "at": str(at), "text": summary_of(annotations)[:OBSERVED_CHARS],
-        "url": annotations.get("runbook_url", ""), "o": f"{_LAST_MS - kafka_ms:015d}/{at}",
+        "url": annotations.get("runbook_url", ""), "sent": kafka_ms, "o": f"{_LAST_MS - kafka_ms:015d}/{at}",
     })  # fmt: skip
     words = (resource.namespace, resource.workload, record.name, *annotations.values(), *labels.values())
     _latest(

@@ -21,7 +21,7 @@ from schemas.context import Evidence
 from tests.benchmarks.installed import installed
 
 pytestmark = pytest.mark.integration
-LATER: Final = re.compile("latermark|77777")
+LATER: Final = re.compile("(?i:latermark)|77777")
 POD: Final = build_estate((HOME,), seed=1).pods_of(HOME, "cart")[0]
 GONE: Final = replace(build_estate((HOME,), seed=1).pods_of(HOME, "gateway")[0], node="node-gone")
 WHO: Final = {"namespace": POD.namespace, "pod": POD.name, "node": POD.node}
@@ -96,6 +96,7 @@ AFTER: Final = [
     alert(MOMENT_S + 200, "latermark words"),
     alert(MOMENT_S + 400, "latermark over", over=True),
     alert(MOMENT_S + 30, "latermark", name="CartLatermark", starts_s=MOMENT_S + 10),
+    alert(MOMENT_S + 20, "told late", name="CartLatermarkTold", starts_s=MOMENT_S - 20),
     *(metric(MOMENT_S + 15 + 60 * n, 77777.0) for n in range(5)),
 ]
 

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from cag.evidence import (
     Candidate,
@@ -18,8 +20,12 @@ from cag.evidence import (
     told,
 )
 from cag.scope import in_scope, visible_in
-from cag.series import metric_candidate
+from cag.series import metric_candidate, within
+from processors import shape
+from processors.fold import Fold, delta_of
+from processors.merge import join
 from schemas.context import Grant, Scope, Span
+from schemas.records import Alert, Coordinates, KubernetesEvent, MetricSample, Resource
 
 END = datetime(2026, 11, 20, 20, 15, 30, tzinfo=UTC)
 SPAN = Span(start=END - timedelta(minutes=30), end=END)
@@ -161,6 +167,29 @@ def test_what_is_new_is_more_surprising(late: dict[str, Any], usual: dict[str, A
     assert 1 >= one.novel > two.novel >= 0
 
 
+@pytest.mark.parametrize(("then", "novel"), [(0, 1.0), (2, 1.0), (600, 0.35), (672, 0.0)])
+def test_two_periods_are_compared_in_words_and_in_news(then: int, novel: float) -> None:
+    """The other period is twice as long, so twice as often is as often."""
+    other = Span(start=END - timedelta(days=1, hours=1), end=END - timedelta(days=1))
+    details = {
+        "aggregations": {"patterns": {"buckets": [said := bucket(count=336, exemplars=[exemplar(END_MS, "x")])]}}
+    }
+    newest = {"hits": {"hits": [said["newest"]]}}
+    (made,) = log_candidates(details, newest, {ID: float(then)} if then else {}, {}, SPAN, other)
+    assert made.evidence.text == f"x (336 times, {then} in the compared period)"
+    assert made.novel == pytest.approx(novel, abs=0.01)
+
+
+def test_a_series_is_compared_with_the_other_period() -> None:
+    now, then = series([9.0] * 5), series([1.0, 2.0, 3.0])
+    made = metric_candidate(now, SPAN, then)
+    assert made is not None
+    assert "now 9, 2 in the compared period, range 9 to 9 over 5 minutes" in made.evidence.text
+    assert made.novel > 0.3
+    kept = within(then, Span(start=END - timedelta(minutes=1, seconds=40), end=END))
+    assert [len(hour["points"]) for hour in kept] == [2]
+
+
 def test_what_the_searches_ranked_first_is_most_relevant() -> None:
     one, two, three = logs(bucket("a"), bucket("b"), bucket("c"), ranks={"a": 0, "b": 9})
     assert 1.0 == one.relevance > two.relevance > three.relevance == 0.0
@@ -264,6 +293,80 @@ def test_an_alert_is_told_in_the_words_of_then() -> None:
     order = f"{END_MS - 60 * MINUTE:015d}/{END_MS + 1:015d}/firing/a/id/0/0/0"
     made = alert((END_MS - 60 * MINUTE, "firing"), latest={"order": order})
     assert (made.evidence.text, made.evidence.url) == ("Alert CartDown is firing: then", "https://then")
+
+
+POD = Resource(cluster="prod", namespace="shop", workload="cart", pod="cart-0", node="node-a")
+MOMENTS = st.lists(st.integers(-70, 70).map(lambda n: END_MS + n * MINUTE), min_size=1, max_size=12)
+
+
+def stored(fold: Fold) -> dict[str, Any] | None:
+    """The event or alert, as it lies in the index."""
+    changes = [c for c in fold if c.target.kind in ("events", "alerts")]
+    return join(changes[0].fixed, delta_of(changes[0], {})) if changes else None
+
+
+def observed(times: Sequence[int]) -> dict[str, Any] | None:
+    fold = Fold()
+    for n, t in enumerate(times):
+        said = KubernetesEvent(
+            uid="u", time_ms=t, first_ms=None, resource=POD, object_kind="Pod", object_name="cart-0",
+            reason="BackOff", message=f"said at {t}", warning=bool(t % 2), count=n,
+        )  # fmt: skip
+        shape.event(fold, Coordinates("k8s", "id", 0, n), said, (t, False), str, 0)
+    return stored(fold)
+
+
+def notified(times: Sequence[int]) -> dict[str, Any] | None:
+    """One alert, told again and again in other words."""
+    fold, start = Fold(), END_MS - 80 * MINUTE
+    for n, t in enumerate(times):
+        said = Alert(
+            fingerprint="f", time_ms=start, starts_ms=start, ends_ms=None, resource=POD, name="Down",
+            severity=17, labels={}, annotations={"summary": f"said at {t}", "runbook_url": f"https://r/{t}"},
+        )  # fmt: skip
+        shape.alert(fold, Coordinates("a", "id", 0, n), said, (start, False), str, 0, t)
+    return stored(fold)
+
+
+@given(MOMENTS)
+def test_what_was_observed_after_the_end_changes_nothing(times: list[int]) -> None:
+    """Text and times, status and count, relevance and weights: all of a candidate."""
+    times = sorted(times)
+    until = [t for t in times if t <= END_MS]
+    now, then = observed(times), observed(until)
+    assert now is not None
+    made = event_candidate(now, 0, SPAN, "2026.11.20", ID)
+    assert made == (event_candidate(then, 0, SPAN, "2026.11.20", ID) if then else None)
+    now, then = notified(times), notified(until)
+    assert now is not None
+    fired = alert_candidate(now, SPAN, "2026.11.20", ID)
+    before = alert_candidate(then, SPAN, "2026.11.20", ID) if then else None
+    assert (fired is None) == (before is None) == (not until)
+    assert fired is None or fired.evidence.text.removeprefix("Alert Down is firing: ") in {
+        f"said at {t}" for t in until
+    }
+
+
+@given(st.lists(st.tuples(st.integers(-150, 30), st.floats(-1e6, 1e6)), min_size=1, max_size=40), st.booleans())
+def test_what_was_measured_after_the_end_changes_nothing(samples: list[tuple[int, float]], monotonic: bool) -> None:
+    """But for its own minute, of which only the last sample is kept."""
+
+    def hours(seconds: Sequence[tuple[int, float]]) -> list[dict[str, Any]]:
+        fold = Fold()
+        for n, (at, value) in enumerate(seconds):
+            t = END_MS + at * 20_000
+            said = MetricSample(
+                time_ms=t, resource=POD, name="queue", labels={}, value=value, unit="", monotonic=monotonic
+            )
+            shape.metric(fold, Coordinates("m", "id", 0, n), said, (t, False), str)
+        found = [join(c.fixed, delta_of(c, {})) for c in fold if c.target.kind == "series"]
+        return sorted(found, key=lambda hour: hour["hour_ms"])
+
+    known = [(at, value) for at, value in samples if at <= 0 and at not in (0, -1)]
+    later = [(at, value) for at, value in samples if at > 0]
+    one, two = hours(known), hours([*known, *later])
+    before = metric_candidate(one, SPAN) if one else None
+    assert (metric_candidate(two, SPAN) if two else None) == before
 
 
 def test_an_alert_without_a_summary_says_the_next_best() -> None:

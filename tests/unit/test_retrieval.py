@@ -25,17 +25,19 @@ def plan(**asked: Any) -> Plan:
 
 
 class Reader:
-    """Answers with `severe` patterns from warnings on and two below; every search is kept."""
+    """Answers with `severe` patterns from warnings on and two below, and with these documents by kind of index."""
 
-    def __init__(self, severe: int = 1) -> None:
-        self.severe = severe
+    def __init__(self, severe: int = 1, **documents: Mapping[str, Any]) -> None:
+        self.severe, self.documents = severe, documents
         self.asked: list[tuple[str, Mapping[str, Any]]] = []
 
     async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
         self.asked.append((index, body))
         await asyncio.sleep(0)
         if "severity" not in str(body.get("aggs")):
-            return {"hits": {"hits": []}}
+            kind = index.split("-")[1]
+            found = [{"_source": self.documents[kind], "_index": "x-1", "_id": "a"}] if kind in self.documents else []
+            return {"hits": {"hits": found}}
         names = [f"mild-{n}" for n in range(2)] if "'lt': 13" in str(body) else [f"bad-{n}" for n in range(self.severe)]
         return {"hits": {"hits": []}, "aggregations": {"patterns": {"buckets": [{"key": name} for name in names]}}}
 
@@ -79,6 +81,65 @@ async def test_only_the_days_in_question_of_the_live_generation_are_searched() -
     assert {index for index, _ in later.asked} == {
         f"shop-{kind}" for kind in ("patterns", "occurrences", "events", "alerts", "series")
     }
+
+
+ROLLOUT: dict[str, Any] = {
+    "cluster": "prod", "namespace": "shop", "workload": "cart", "entity": "deployment/cart", "pod": "", "node": "",
+    "reason": "ScalingReplicaSet", "object_kind": "Deployment", "object_name": "cart", "message": "Scaled up",
+    "warning": False, "first_ms": END.timestamp() * 1000 - 3_600_000, "latest": {"order": f"{1:015d}/"},
+}  # fmt: skip
+WEEK = Span(start=END - timedelta(days=7, hours=1), end=END - timedelta(days=7))
+
+
+async def test_the_change_that_is_meant_is_looked_up_in_scope() -> None:
+    at = END - timedelta(hours=1)
+    seen = {"x": {"t": at.timestamp() * 1000, "n": 1, "at": "k/i/0/1/0"}}
+    reader = Reader(events=ROLLOUT | {"observations": seen})
+    retrieval = Retrieval(reader, NAMES)  # type: ignore[arg-type]
+    asked = plan(anchor="change", workloads=("cart",))
+    found = await retrieval.anchored(asked, SCOPE, NAMES)
+    assert (found.span.start, found.span.end) == (at - timedelta(minutes=10), at + timedelta(minutes=20))
+    ((index, body),) = reader.asked
+    assert index == "shop-events"
+    for wanted in ({"terms": {"cluster": ["prod"]}}, {"terms": {"workload": ["cart"]}}):
+        assert wanted in filters(body)
+    assert await retrieval.anchored(plan(), SCOPE, NAMES) == plan()  # no anchor, no search
+    assert len(reader.asked) == 1
+    later = Retrieval(Reader(), NAMES)  # type: ignore[arg-type]
+    assert await later.anchored(asked, SCOPE, NAMES) == asked  # nothing has changed
+
+
+async def test_the_other_period_is_searched_in_its_own_days_in_scope() -> None:
+    points = {f"{ms:015d}": {"o": f"{ms:015d}/m/i/0/1/0", "v": 7.0} for ms in [int(END.timestamp()) * 1000 - 60_000]}
+    series = {**ROLLOUT, "series_id": "s", "hour_ms": 0, "name": "q", "labels": {}, "unit": "", "monotonic": False}
+    reader = Reader(series=series | {"points": points})
+    retrieval = Retrieval(reader, NAMES)  # type: ignore[arg-type]
+    (made,) = await retrieval.evidence(plan(compared=WEEK), SCOPE, NAMES, vector(), Catalog(), 9, Stopwatch())
+    assert "now 7, not seen in the compared period" in made.text
+    then = [(index, body) for index, body in reader.asked if "2026.11.13" in index]
+    assert {index.split("-")[1] for index, _ in then} == {"occurrences", "series"}
+    for _, body in then:
+        assert {"terms": {"cluster": ["prod"]}} in filters(body)
+
+
+@pytest.mark.parametrize(
+    ("asked", "wanted"),
+    [
+        (plan(), None),
+        (plan(alerts=("CartDown",)), {"terms": {"name": ["CartDown"], "boost": 100}}),
+        (plan(workloads=("cart",)), {"terms": {"workload": ["cart"], "boost": 10}}),
+        (
+            plan().model_copy(update={"question": "what about https://r.example/cart#fix, now?"}),
+            {"terms": {"runbook_url": ["https://r.example/cart#fix"], "boost": 100}},
+        ),
+    ],
+)
+def test_alerts_that_the_question_names_are_found_first(asked: Plan, wanted: Any) -> None:
+    """There may be more that fire than are looked at; those that are over take nobody's place."""
+    query = queries.alerts(asked, SCOPE, size=9)["query"]["bool"]
+    assert query["should"] == ([wanted] if wanted else [])
+    assert "resolved" in str(query["must_not"])
+    assert not any("last_ms" in str(each) for each in query["filter"])  # it may have begun days ago
 
 
 @pytest.mark.parametrize(("severe", "looks_on"), [(1, True), (queries.ACTIVE_PATTERNS, False)])
