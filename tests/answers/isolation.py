@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import httpx
 import orjson
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 from rich.table import Table
 
 from deploy.demo import free_port
@@ -34,7 +36,8 @@ from tests.loopback import running
 from tests.standin_model import StandIn
 
 REQUESTS: Final = 312
-MANY: Final = 5_005
+MANY: Final = 5_018
+CONTROLS: Final = 312  # of each tenant's requests, the first ones, all kinds among them
 AT_ONCE: Final = 4
 PATIENCE_S: Final = 120.0
 ADMIN: Final = {"authorization": f"Bearer {tenants.ADMIN_KEY}"}
@@ -49,7 +52,9 @@ class Tally:
     broken: int = 0  # 5xx
     crossed: int = 0
     own: int = 0  # showed something of the asker's own
-    control: int = 0  # leaked when everything may be seen
+    cached: int = 0  # answered from what was remembered
+    controls: int = 0  # played again by whoever may see everything
+    control: int = 0  # and leaked there
     examples: list[str] = field(default_factory=list)
 
 
@@ -61,6 +66,7 @@ class Stage:
     model: StandIn
     tenants: tuple[Tenant, Tenant]
     client: httpx.Client
+    audit: Path
 
     def send(self, attack: Attack, credentials: dict[str, str]) -> tuple[int, str]:
         """Status, and all that came back in small letters: headers, body, and the streamed text put together."""
@@ -85,7 +91,29 @@ def play(state: Path, endpoints: Endpoints, requests: int, note: Callable[[str],
             note(f"{own.name} asks for what {other.name} has")
             seen = _attack(stage, own, other, requests // 2, tallies, signals)
             prompts, leaking = prompts + len(seen), leaking + sum(seen)
-    return _judged(tallies, signals, prompts, leaking)
+        audit = _audit(stage)
+    return _judged(tallies, signals, prompts, leaking, audit)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Audited:
+    lines: int
+    crossed: int  # lines of a tenant with a canary of the other
+    missing_in_topic: int
+
+
+def _audit(stage: Stage) -> Audited:
+    """The audit log once the API has ended, which writes what still waits."""
+    stage.installation.stop("api")
+    lines = [orjson.loads(line) for line in stage.audit.read_bytes().splitlines()]
+    crossed = 0
+    for own, other in (stage.tenants, stage.tenants[::-1]):
+        mine = [str(line).lower() for line in lines if own.name in str(line.get("principal"))]
+        crossed += sum(any(canary in line for canary in other.canaries) for line in mine)
+    reader = Consumer({"bootstrap.servers": stage.installation.endpoints.kafka, "group.id": "isolation.audit"})
+    _, end = reader.get_watermark_offsets(TopicPartition(f"{stage.installation.name}.audit", 0), timeout=10)
+    reader.close()
+    return Audited(lines=len(lines), crossed=crossed, missing_in_topic=len(lines) - end)
 
 
 def _attack(
@@ -101,19 +129,22 @@ def _attack(
         stage.model.requests.clear()
         answers = list(pool.map(lambda a: stage.send(a, tenants.credentials(own, a.way) if a.way else {}), made))
         prompts = [orjson.dumps(body).decode().lower() for body in stage.model.requests]
-        controls = list(pool.map(lambda attack: stage.send(attack, ADMIN), made))
-    for attack, (status, text), (_, unfiltered) in zip(made, answers, controls, strict=True):
+        controls = list(pool.map(lambda attack: stage.send(attack, ADMIN), made[:CONTROLS]))
+    for attack, (status, text) in zip(made, answers, strict=True):
         tally = tallies[attack.kind]
         tally.requests += 1
         tally.refused += 400 <= status < 500
         tally.broken += status >= 500
+        tally.cached += '"cached":"exact"' in text or '"cached":"paraphrase"' in text
         tally.own += any(canary in text for canary in own.canaries)
         found = _foreign(text, other, attack.said)
         tally.crossed += bool(found)
         if found and len(tally.examples) < 3:
             tally.examples.append(f"{attack.method} {attack.said[:300]}: {found[:3]}")
-        leaked = [document.signal for document in other.documents if document.canary in unfiltered]
-        tally.control += bool(leaked)
+    for attack, (_, text) in zip(made, controls, strict=False):
+        leaked = [document.signal for document in other.documents if document.canary in text]
+        tallies[attack.kind].controls += 1
+        tallies[attack.kind].control += bool(leaked)
         signals.update(set(leaked))
     return [any(canary in prompt for canary in other.canaries) for prompt in prompts]
 
@@ -135,25 +166,35 @@ def _streamed(body: str) -> str:
     return "".join(pieces)
 
 
-def _judged(tallies: dict[str, Tally], signals: "Counter[str]", prompts: int, leaking: int) -> Outcome:
-    table = Table("kind of request", "requests", "refused", "crossed", "own shown", "leaks without the filter")
+def _judged(tallies: dict[str, Tally], signals: "Counter[str]", prompts: int, leaking: int, audit: Audited) -> Outcome:
+    table = Table(
+        "kind of request", "requests", "refused", "crossed", "own shown", "from cache", "leaks without filter"
+    )
     for kind, tally in tallies.items():
-        row = (tally.requests, tally.refused, tally.crossed, tally.own, tally.control)
-        table.add_row(kind, *map(str, row))
+        row = (tally.requests, tally.refused, tally.crossed, tally.own, tally.cached)
+        table.add_row(kind, *map(str, row), f"{tally.control} of {tally.controls}")
     table.add_section()
-    table.add_row("of these with a canary of", "", "", "", "", ", ".join(f"{s} {signals[s]}" for s in tenants.SIGNALS))
+    table.add_row(
+        "of these with a canary of", "", "", "", "", "", ", ".join(f"{s} {signals[s]}" for s in tenants.SIGNALS)
+    )
     table.add_row("prompts to the model", str(prompts), "", str(leaking))
-    crossed = sum(tally.crossed for tally in tallies.values()) + leaking
+    table.add_row("lines of the audit log", str(audit.lines), "", str(audit.crossed))
+    crossed = sum(tally.crossed for tally in tallies.values()) + leaking + audit.crossed
     blind = [kind for kind, tally in tallies.items() if not tally.control]
     blind += [signal for signal in tenants.SIGNALS if not signals[signal]]
     broken = sum(tally.broken for tally in tallies.values())
     return Outcome(
-        ok=not crossed and not blind and not broken and prompts > 0 and any(tally.own for tally in tallies.values()),
+        ok=not (crossed or blind or broken or audit.missing_in_topic)
+        and min(prompts, audit.lines, sum(tally.own for tally in tallies.values())) > 0,
         table=table,
         figures={
             "requests": sum(tally.requests for tally in tallies.values()),
             "prompts": prompts,
+            "audit_lines": audit.lines,
+            "audit_lines_missing_in_topic": audit.missing_in_topic,
             "crossed": crossed,
+            "from_cache": sum(tally.cached for tally in tallies.values()),
+            "controls": sum(tally.controls for tally in tallies.values()),
             "crossed_without_filter": sum(tally.control for tally in tallies.values()),
             "control_shows_nothing_for": blind,
             "server_errors": broken,
@@ -181,12 +222,18 @@ def staged(state: Path, endpoints: Endpoints, note: Callable[[str], None]) -> It
             "FRESHET_EMBEDDER__KIND": "hashing",
             "FRESHET_MODEL__BASE_URL": f"{model_url}/v1",
             "FRESHET_WORKER__SESSION_TIMEOUT_S": "6",
+            "FRESHET_AUDIT__FILE": str(Path(folder) / "audit.jsonl"),
+            "FRESHET_AUDIT__TOPIC": f"{installation.name}.audit",
             **tenants.settings(policy),
         }
+        topic = NewTopic(f"{installation.name}.audit", num_partitions=1)
+        admin = AdminClient({"bootstrap.servers": endpoints.kafka})
+        admin.create_topics([topic])[topic.topic].result()
         installation.start_worker()
         installation.start_api(port=free_port(0), patience_s=PATIENCE_S)
         with httpx.Client(base_url=installation.api_url, timeout=60, trust_env=False) as client:
-            stage = Stage(installation=installation, model=model, tenants=both, client=client)
+            audit = Path(folder) / "audit.jsonl"
+            stage = Stage(installation=installation, model=model, tenants=both, client=client, audit=audit)
             _fill(stage, Path(folder) / "runbooks")
             note("everything is indexed")
             yield stage
