@@ -1,124 +1,300 @@
-"""Understanding a question, in code: which stretch of time, which things, which identifiers, which intent. Pure."""
+"""Understanding a question, in code: which stretch of time, which things, which identifiers, which intent. Pure.
+
+What a question leaves out is taken from the turns before it. What the model wrote is read for one thing only: which pod
+or workload "it" is, where no user has said so; and only names of the index count, which the asker may see.
+"""
 
 import re
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
-from typing import Final
+from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cag.moments import span_of
+from cag.moments import ANCHOR, Times, times_of
+from cag.naming import Found, kin, names_in, owner_of
+from cag.ordinary import ASKING
+from cag.quoted import identifiers_in
+from cag.spelling import Catalog, index_of
 from schemas.context import Intent, Plan, Span, Turn
-from schemas.records import IDENTIFIER
 
-IDENTIFIERS: Final = 8
-READ_CHARS, READ_TURNS = 20_000, 10  # of a question, of a conversation: reading a megabyte would take a second
+__all__ = ["Catalog", "plan"]
+
+READ_CHARS: Final = 10_000  # of a question: reading a megabyte would take seconds
+READ_TURNS, EARLIER_CHARS = 10, 2_000  # of the conversation, of each turn before
 SEARCHED_CHARS: Final = 1_000  # of a question: OpenSearch takes 1,024 clauses, and a word may make several
-_NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
-# What Kubernetes puts behind the name of a workload: a hash and five of its safe letters, those five, or an ordinal.
-_POD_SUFFIX: Final = re.compile(r"(?:[a-z0-9]{6,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5}|\d{1,5}|\d{8}(?:-[a-z0-9]{5})?")
+SHORT: Final = 4  # words; so short a question goes on with what was said
 
 
 def _words(alternatives: str) -> re.Pattern[str]:
     return re.compile(rf"\b(?:{alternatives})\b", re.IGNORECASE)
 
 
+_I: Final = r"(?:i|we|you|one)"
+_SHOW_FIRST: Final = re.compile(
+    r"\W{0,3}(?:(?:please|now|and|ok|can you|could you|can i|i want to|i'd like to)\s){0,3}"
+    r"(?:show|list|give me|display|print|which|how (?:many|often|much)|count|get me|find|see|tail|what are the"
+    r"|how (?:do|can) (?:i|we) (?:see|find|get|list|view))\b(?!.{0,40}\b(?:status|health) of\b)(?!.{0,20}\bwhy\b)",
+    re.IGNORECASE,
+)
 _INTENTS: Final[tuple[tuple[Intent, re.Pattern[str]], ...]] = (
-    ("fix", _words(r"how (?:do|can|should) (?:i|we)|fix|resolve|mitigat\w*|runbook|what (?:do|should) i do")),
-    ("change", _words(r"what (?:has )?changed|deploy(?:ed|ment)?s?|roll(?:ed )?out|rollouts?|new version")),
-    ("health", _words(r"healthy|health|ok(?:ay)?|fine|is everything|any (?:problem|issue|error)s?")),
-    ("show", _words(r"show|list|give me|which|how many|count")),
+    ("fix", _words(
+        rf"how (?:do|can|should|could|would|to) (?:{_I} )?(?!know|tell|see|find|check\b|long)\w+"
+        rf"|(?:to|i|we|me|you) (?:fix|resolve|mitigate)|fix (?:it|this|that|them|for)|fix$|any fix"
+        rf"|(?:what|which) (?:do|should|can|could|must) {_I} do|what (?:to do|now)|runbooks?|next steps?"
+        r"|steps (?:to|for)|mitigat\w{1,5}|remed\w{1,8}|workaround|procedure|how to"
+    )),
+    ("why", _words(
+        r"why|(?:root )?causes?|caus(?:ed|ing)|reasons?|how come|what (?:made|makes|triggered|is behind)"
+    )),
+    ("change", _words(
+        r"what(?:'s|’s| has| have| is)? (?:\w{1,12} )?(?:been )?"
+        r"(?:changed|changing|new|different|deployed|rolled out|scaled|released|upgraded)"
+        r"|(?:any|recent|latest|last|any recent|what|which|the|config\w{0,8}) changes?"
+        r"|who (?:changed|deployed|scaled|restarted)"
+        r"|(?:was|were|is|has|did|anyone|anything|someone|when was|when did)\b"
+        r".{0,60}\b(?:changed?|deployed|rolled out|scaled|upgraded|released|deploy|roll out)"
+        r"|(?:recent|latest|last|any|which|what|new) (?:\w{1,20} )?"
+        r"(?:deploy(?:ment)?s?|roll-?outs?|releases?|upgrades?|versions?)"
+    )),
+    ("health", _words(
+        r"healthy|unhealthy|health|status of|ok(?:ay)?|fine|alright|all (?:good|green|clear)|how (?:is|are|does|do)"
+        r"|are there|is there|any (?:\w{1,12} )?(?:problems?|issues?|errors?|alerts?|warnings?|trouble|incidents?)"
+        r"|(?:(?<![^\W_] )(?:is|are|was|were)|if|whether|and is|and are) (?:\S{1,63} ){1,5}?(?:up|down|alive|working"
+        r"|running|stable|back|fixed|recovered|ready|available|reachable|normal|affected|broken|wrong|degraded|impacted"
+        r"|failing|slow|over)"
+    )),
+    ("show", _words(r"show|list|give me|which|how many|count|display|print|find|search for|more(?=\W?$)")),
 )  # fmt: skip
+_WRONG: Final = _words(
+    r"what(?:'s|’s| is| was| went) (?:\w{1,12} )?(?:wrong|broken|failing|happening|going on|up with)"
+    r"|what (?:broke|happened|failed)"
+)
+
+# A question about procedure, and what shows that it is about something that runs now after all.
+_PROCEDURE: Final = _words(
+    rf"how (?:do|can|should|would|could) {_I}|how (?:to|does one|is it done)"
+    r"|(?:what are the |the |which |list the |show me the )?steps (?:to|for|of)"
+    r"|(?:what does|what do|according to|show me|is there|do we have|where is|open|find|read)(?: \w{1,6}){0,2}"
+    r" runbooks?(?: (?:say|says|recommend|suggest))?(?: (?:about|for|on|to))?|runbooks? (?:for|about|on)"
+    r"|procedure (?:to|for)|best way to|recommended way to|what is the (?:procedure|process|way|meaning of)"
+    rf"|(?:what|which) (?:should|do|can|must) {_I} do (?:when|if|about|in case of|for)"
+    r"|what does(?= \S{3,80} (?:alert )?mean)"
+)
+_LIVE: Final = _words(
+    r"our|ours|my|mine|us|now|currently|today|tonight|still|again|just|keeps?|happening|going on|why|wrong|broke"
+    r"|happened|this|that(?! (?:is|are|has|have|was|keeps))|these|those|it|its|they|them|their|there|here|he|she|same"
+    r"|other one|else|status|since|latest"
+)
+_STATE: Final = _words(r"is|are|was|were|has|have|had|am|(?:is|are|wo|does|ca)n['’]t|cannot|failed|fails|crashed|hangs")
+_IN_GENERAL: Final = _words(r"when|if|in case|once|after|before|while|does|do|that(?= (?:is|are|has|have|keeps))")
+_DEFINITE: Final = _words(
+    r"the (?:[\w-]{1,40} ){0,3}(?:pods?|services?|deployments?|nodes?|containers?|errors?|alerts?|timeouts?|outage"
+    r"|incident|problems?|issues?|failures?|cluster|crash\w{0,6}|restarts?)"
+)
+_SAYS: Final = "say says recommend suggest follow mean means find read open"
+_SAID: Final = frozenset(_SAYS.split())
+
+# What a follow-up begins with, or points back with.
+_GOES_ON: Final = re.compile(
+    r"\W{0,3}(?:and|but|or|so|also|then|ok|okay|what about|how about|same|what else|again|more|anything else)\b",
+    re.IGNORECASE,
+)
+_POINTS: Final = _words(
+    r"it|its|they|them|their|theirs|that|this|these|those|there|the (?:same|others?|first|second|former|latter)|same"
+    r"|then|one|ones"
+)
+_THINGS: Final = r"(?:services|workloads|namespaces|nodes|clusters|deployments|systems)"
+_ABOUT_ALL: Final = _words(
+    r"everything|anything|everywhere|overall|in general|whole (?:cluster|system|platform)|cluster[- ]wide"
+    rf"|any other \w{{1,20}}|other {_THINGS}|all (?:the )?(?:alerts|{_THINGS})|(?:which|what|any) (?:other )?{_THINGS}"
+)
+_OTHER_ONE: Final = _words(r"(?:the )?other (?:one|service|workload|pod|node|app)|the other")
+_THAT_THING: Final = _words(
+    r"(?:that|this|the same|the) (?P<kind>pod|container|node|host|machine|service|workload|deployment|app)"
+    r"|(?P<it>it|its|they|them|that one|this one)"
+)
+_KINDS: Final = {"pod": "pods", "container": "pods", "node": "nodes", "host": "nodes", "machine": "nodes"}
+_COUNTED: Final = re.compile(r"(?<![\w.-])([1-5]\d\d)s\b")  # "503s" is found as 503
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Catalog:
-    """Names that exist in the index: only these are taken for entities."""
+class _Asked(NamedTuple):
+    """One turn of the user's, read."""
 
-    clusters: frozenset[str] = frozenset()
-    namespaces: frozenset[str] = frozenset()
-    workloads: frozenset[str] = frozenset()
-    nodes: frozenset[str] = frozenset()
-    alerts: frozenset[str] = frozenset()
-    metrics: frozenset[str] = frozenset()
+    text: str
+    found: Found
+    identifiers: tuple[str, ...]
 
-
-@dataclass(slots=True)
-class _Found:
-    namespaces: list[str] = field(default_factory=list)
-    workloads: list[str] = field(default_factory=list)
-    pods: list[str] = field(default_factory=list)
-    nodes: list[str] = field(default_factory=list)
-    alerts: list[str] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.namespaces or self.workloads or self.pods or self.nodes or self.alerts)
+    @property
+    def names(self) -> bool:
+        return bool(self.found or self.identifiers)
 
 
 def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_window: timedelta, zone: ZoneInfo) -> Plan:
     """The plan of the last user turn. What it leaves out is carried over from the turns before it."""
-    asked = [turn.content.encode(errors="replace").decode() for turn in turns if turn.role == "user"]
-    question = asked[-1] if asked else ""
-    read = [text[:READ_CHARS] for text in asked[: -READ_TURNS - 1 : -1]]  # the latest first
-    spans = (span_of(text, now=now, zone=zone) for text in read)
-    named = ((text, entities(text, catalog), _identifiers(text)) for text in read)
-    about, found, identifiers = next((each for each in named if each[1] or each[2]), ("", _Found(), ()))
+    texts = [t.content.encode(errors="replace").decode() for t in turns if t.role == "user"]
+    question = texts[-1] if texts else ""
+    said = [question[:READ_CHARS], *(text[:EARLIER_CHARS] for text in texts[-2 : -READ_TURNS - 1 : -1])]  # latest first
+    asked = [_read(text, catalog) for text in said]
+    times = [times_of(said[0], now=now, zone=zone, default=default_window)]
+    intent = _intent(said[0], times[0])
+    procedure = _procedure(said[0], follows=len(said) > 1)
+    subject = asked[0] if procedure else _subject(asked, turns, catalog)
+    if not procedure:
+        times += (times_of(text, now=now, zone=zone, default=default_window) for text in said[1:])
+    timed = next((each for each in times if each.span), Times())
     end = now.astimezone(UTC)
+    span = timed.span or Span(start=end - default_window, end=end)
+    follows = len(said) > 1 and (subject is not asked[0] or _goes_on(said[0]))
+    runbook = procedure and not subject.found.running and not subject.identifiers and times[0].span is None
+    found = subject.found
     return Plan(
         question=question,
-        span=next((span for span in spans if span), None) or Span(start=end - default_window, end=end),
+        span=span,
+        clusters=tuple(found.clusters),
         namespaces=tuple(found.namespaces),
         workloads=tuple(found.workloads),
         pods=tuple(found.pods),
         nodes=tuple(found.nodes),
         alerts=tuple(found.alerts),
-        identifiers=identifiers,
-        intent=next((intent for intent, words in _INTENTS if words.search(question[:READ_CHARS])), "diagnose"),
+        metrics=tuple(found.metrics),
+        identifiers=subject.identifiers,
+        intent=intent or _inherited(said[1:], now, zone, default_window, follows),
+        about="runbook" if runbook else "live",
+        compared=times[0].compared(span),
+        anchor="change" if timed.anchor else "",
         zone=zone.key,
-        search_text=" ".join(dict.fromkeys(filter(None, (*read[:1], about))))[:SEARCHED_CHARS],
+        search_text=_searched(said[0], subject.text),
     )
 
 
-def entities(question: str, catalog: Catalog) -> _Found:
-    """Names in the question that exist. A pod is recognised by its workload's name in front."""
-    whole = list(dict.fromkeys(_NAME.findall(question)))
-    words = list(dict.fromkeys([*whole, *(part for word in whole if "." in word for part in word.split(".")[:4])]))
-    found = _Found()
-    found.namespaces = _among(words, catalog.namespaces)
-    found.nodes = _among(words, catalog.nodes, short=True)
-    found.alerts = _among(words, catalog.alerts)
-    found.workloads = [name for name in _among(words, catalog.workloads) if name not in found.nodes]
-    known = {*catalog.workloads, *found.nodes, *found.namespaces}
-    for word in (word.lower() for word in words if "-" in word):
-        owner = _owner(word, catalog.workloads) if word not in known else None
-        if owner is not None:
-            found.pods.append(word)
-            found.workloads.append(owner)
-    found.workloads = list(dict.fromkeys(found.workloads))
-    return found
+def _read(text: str, catalog: Catalog) -> _Asked:
+    return _Asked(text, names_in(text, catalog), identifiers_in(text))
 
 
-def _owner(pod: str, workloads: Collection[str]) -> str | None:
-    for parts in (1, 2):
-        owner = pod.rsplit("-", parts)[0]
-        suffix = pod[len(owner) + 1 :]
-        if owner in workloads and (_POD_SUFFIX.fullmatch(suffix) or any(c.isdigit() for c in suffix)):
-            return owner
+def _intent(text: str, times: Times) -> Intent | None:
+    """What is wanted; None where nothing says so."""
+    if times.compares:
+        return "compare"
+    text = ANCHOR.sub(" ", text)
+    if _SHOW_FIRST.match(text):
+        return "show"
+    found = next((intent for intent, words in _INTENTS if words.search(text)), None)
+    return "diagnose" if _WRONG.search(text) and found in (None, "change", "health", "show") else found
+
+
+def _inherited(earlier: Sequence[str], now: datetime, zone: ZoneInfo, default: timedelta, follows: bool) -> Intent:
+    """ "And payments?" wants what was wanted before."""
+    if not follows:
+        return "diagnose"
+    intents = (_intent(text, times_of(text, now=now, zone=zone, default=default)) for text in earlier)
+    return next((intent for intent in intents if intent and intent != "compare"), "diagnose")
+
+
+def _procedure(text: str, *, follows: bool) -> bool:
+    """Whether runbooks alone answer this: how a thing is done in general. In doubt it is about what runs now."""
+    found = _PROCEDURE.search(text)
+    if found is None or _DEFINITE.search(text) or (follows and _GOES_ON.match(text)):
+        return False
+    if follows and _words("the").search(text[found.end() :]):
+        return False
+    rest = f"{text[: found.start()]} {text[found.end() :]}"
+    general = found.group().lower().endswith((" when", " if"))
+    if _LIVE.search(rest) or (not general and _STATE.search(_IN_GENERAL.split(rest)[0])):
+        return False
+    return general or any(
+        len(word) > 2 and word not in ASKING and word not in _SAID for word in re.findall(r"[a-z]+", rest.lower())
+    )
+
+
+def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -> _Asked:
+    """What is asked about: what this question names, and of the turns before it what it leaves out."""
+    latest, earlier = asked[0], asked[1:]
+    before = next((each for each in earlier if each.names), None)
+    if _OTHER_ONE.search(latest.text) and not latest.found.things and before is not None:
+        return _other_one(latest, earlier) or before._replace(text=before.text)
+    if not latest.names:
+        if before is None or _THAT_THING.search(latest.text):
+            seen = _seen(latest, before, turns, catalog)
+            if seen is not None:
+                return seen
+        if before is None or (_ABOUT_ALL.search(latest.text) and not _POINTS.search(latest.text)):
+            return latest
+        return _with_kin(latest, before, catalog)
+    only_place = latest.found.running and not latest.found.things and not latest.found.alerts and not latest.identifiers
+    if only_place and before is not None and _goes_on(latest.text):
+        found, old = latest.found, before.found
+        keeps = replace(
+            old,
+            clusters=found.clusters or old.clusters,
+            namespaces=found.namespaces,
+            pods=[],
+            nodes=[] if found.clusters else old.nodes,
+        )
+        return _Asked(before.text, keeps, before.identifiers)
+    return latest
+
+
+def _goes_on(text: str) -> bool:
+    return bool(_GOES_ON.match(text) or len(text.split()) <= SHORT or _POINTS.search(text))
+
+
+def _with_kin(latest: _Asked, before: _Asked, catalog: Catalog) -> _Asked:
+    """ "Its database": what was asked about, and the workload that is called after it."""
+    index, found = index_of(catalog), before.found
+    more = [name for word in latest.found.kin for name in kin(found.workloads, word, index)]
+    return (
+        before._replace(found=replace(found, workloads=list(dict.fromkeys([*found.workloads, *more]))))
+        if more
+        else before
+    )
+
+
+def _other_one(latest: _Asked, earlier: Sequence[_Asked]) -> _Asked | None:
+    """Of two things that were named the one that was not asked about last."""
+    named = [each for each in earlier if each.found.workloads or each.found.nodes]
+    if not named:
+        return None
+    now = [*named[0].found.workloads, *named[0].found.nodes]
+    for each in named:
+        workloads = [name for name in each.found.workloads if name not in now]
+        nodes = [name for name in each.found.nodes if name not in now]
+        if workloads or nodes:
+            return _Asked(latest.text, replace(each.found, workloads=workloads[:1], nodes=nodes[:1], pods=[]), ())
+    if len(now) == 2:  # both in one breath: the second
+        kept = {kind: [n for n in getattr(named[0].found, kind) if n == now[1]] for kind in ("workloads", "nodes")}
+        return _Asked(latest.text, replace(named[0].found, pods=[], **kept), ())
     return None
 
 
-def _identifiers(question: str) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(IDENTIFIER.findall(question)))[:IDENTIFIERS]
+def _seen(latest: _Asked, before: _Asked | None, turns: Sequence[Turn], catalog: Catalog) -> _Asked | None:
+    """What "it" or "that pod" is by the answer before: the one thing of that kind in it, none that a user contradicts.
+
+    An answer is the model's text, and what it quotes is hostile: it only helps to choose among names of the index.
+    """
+    pointed = _THAT_THING.search(latest.text)
+    answers = [turn.content for turn in turns if turn.role == "assistant"]
+    if pointed is None or not answers:
+        return None
+    kind = _KINDS.get((pointed["kind"] or "").lower(), "workloads")
+    old = before.found if before is not None else Found()
+    if before is not None and (pointed["it"] or kind == "workloads" or getattr(old, kind)):
+        return None
+    text = answers[-1][:EARLIER_CHARS].encode(errors="replace").decode()
+    index = index_of(catalog)
+    names = [
+        name
+        for name in getattr(names_in(text, catalog, exact=True), kind)
+        if kind != "pods" or not old.workloads or owner_of(name, index) in old.workloads
+    ]
+    if len(names) != 1:
+        return None
+    found = replace(old, **{kind: names})
+    if kind == "pods" and not old.workloads and (owner := owner_of(names[0], index)):
+        found = replace(found, workloads=[owner])
+    return _Asked(f"{latest.text} {names[0]}", found, before.identifiers if before else ())
 
 
-def _among(words: Iterable[str], known: frozenset[str], *, short: bool = False) -> list[str]:
-    spelled = _spellings(known, short)
-    return list(dict.fromkeys(spelled[word.lower()] for word in words if word.lower() in spelled))
-
-
-@lru_cache(maxsize=64)
-def _spellings(known: frozenset[str], short: bool) -> dict[str, str]:
-    """How names may be written: in any case; `short`, without their domain."""
-    shortened = {name.lower().split(".")[0]: name for name in sorted(known)} if short else {}
-    return shortened | {name.lower(): name for name in sorted(known)}
+def _searched(question: str, about: str) -> str:
+    codes = " ".join(dict.fromkeys(_COUNTED.findall(question)))
+    return " ".join(dict.fromkeys(filter(None, (question, codes, about))))[:SEARCHED_CHARS]
