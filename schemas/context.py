@@ -50,6 +50,7 @@ class Plan(_Value):
 
     question: str
     span: Span
+    clusters: tuple[str, ...] = ()
     namespaces: tuple[str, ...] = ()
     workloads: tuple[str, ...] = ()
     pods: tuple[str, ...] = ()
