@@ -129,7 +129,8 @@ class Assistant:
         yield Status(f"Found {len(prompt.cited)} pieces of evidence", True)
         written = Written(mode="extractive", reason="nothing was written")
         left_s = ends - asyncio.get_running_loop().time()
-        async for part in self._generate.write(query, context, prompt, left_s=left_s):
+        names = catalog.namespaces | catalog.workloads
+        async for part in self._generate.write(query, context, prompt, left_s=left_s, names=names):
             if isinstance(part, Written):
                 written = part
             else:

@@ -61,16 +61,36 @@ class Piece:
         return stems(self._text)
 
     @cached_property
-    def times(self) -> stated_times.Known:
+    def moments(self) -> stated_times.Known:
+        """When it began and ended."""
         known = stated_times.Known(self._place.zone, self._place.offset_s)
         for moment in self._moments:
             known.add(moment)
+        return known
+
+    @cached_property
+    def written(self) -> stated_times.Known:
+        """Times in its text."""
+        known = stated_times.Known(self._place.zone, self._place.offset_s)
         known.add_text(self._text)
         return known
 
     @cached_property
     def numbers(self) -> tuple[Amount, ...]:
         return tuple(amounts.amounts(amounts.in_digits(stated_times.without(self._text))))
+
+
+def spelled(stated: Amount, pieces: Sequence[Piece]) -> bool:
+    """Whether a number stands in the evidence just as it was stated, unit included; a quick look."""
+    said = stated.said.lower()
+    for piece in pieces:
+        at = piece.said.find(said)
+        while at >= 0:
+            around = piece.said[max(at - 1, 0) : at] + piece.said[at + len(said) : at + len(said) + 1]
+            if not any(c.isalnum() or c in "-._:" for c in around):
+                return True
+            at = piece.said.find(said, at + 1)
+    return False
 
 
 def holds_any(pieces: Sequence[Piece], name: str) -> bool:

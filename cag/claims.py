@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 
 from cag import amounts, stated_times
 from cag.amounts import Amount
-from cag.cited import Piece, Place, holds_any, known_name, said_in
+from cag.cited import Piece, Place, holds_any, known_name, said_in, spelled
 from cag.stated_times import CLOCK, DATE
 from cag.wording import (
     ACRONYMS,
@@ -59,17 +59,23 @@ _CALLED: Final = re.compile(
     r"\b(?:namespace|workload|deployment|statefulset|daemonset|node|cluster|host|pod|service|container)s? "
     r"(?:called |named )?(?P<after>[a-z][a-z0-9]{2,})"
     r"(?= (?:logged|got|is|was|has|had|wrote|reported|shows?|since|at)\b|[ .,;:!)]*$)"
-    r"|^(?P<first>[a-z][a-z0-9]{2,})(?=:|(?:'s)? (?:logged|reports?|reported|emitted|wrote|crashed|restarted|printed"
-    r"|shows?|showed|has|had|is|was|got|repeated|keeps?|cannot|received|does|did|started|failed)\b)"
+    r"|(?:^[| ]*|\b(?:when|where|that|while|because|and|as) |, )(?P<actor>[a-z][a-z0-9]{2,})"
+    r"(?= (?:logged|emitted|printed)\b)"
+    r"|^[| ]*(?P<first>[a-z][a-z0-9]{2,})"
+    r"(?=:| \||(?:'s)? (?:reports?|reported|wrote|crashed|restarted|shows?|showed|has|had|is|was|got|repeated|keeps?"
+    r"|cannot|received|does|did|started|failed)\b)"
     r"|\b[Tt]he (?P<before>[a-z][a-z0-9]{2,}) (?:workload|deployment|namespace|pods?|service|statefulset|container)\b"
     r"|\b(?:[Aa]lert|[Ee]vent|[Rr]eason)s? (?:named |called )?(?P<title>[A-Z][A-Za-z]{3,})\b"
-    r"|\b(?:in|of|from|by|for) (?P<behind>[a-z][a-z0-9]{3,})"
-    r"(?=[ .,;:!)]*$| (?:is|was|since|between|until|at|in|to)\b)"
+    r"|\b(?:[Ii]n|of|[Ff]rom|by|[Ff]or|[Oo]n|against) (?P<behind>[a-z][a-z0-9]{3,})"
+    r"(?=[ .;:!)]*$|, | (?:is|was|has|since|between|until|at|in|to|and|with|because|after|before|while|when|which"
+    r"|where)\b| _)"
 )
 _ENGLISH: Final = re.compile(
     r".*(?:ion|ing|ment|ness|ity|ance|ence|ure|ed|es|ly|ism|al|ive|age|ess|ers|ors|ts|ns|ls|th)"
 )
+_NO_NAMES: Final = PLAIN_NOUNS | UNSAID
 _LOOKED_AT: Final = re.compile(r"\b(?:last|past|previous|window|period|range|looked)\b", re.IGNORECASE)
+_QUOTES_LINE: Final = " __ "  # stands for a quote of several words: the right piece is cited
 FEWEST_STEMS: Final = 3
 CLEARLY_MORE: Final = 3  # words that another piece has and the cited one has not
 
@@ -77,7 +83,7 @@ CLEARLY_MORE: Final = 3  # words that another piece has and the cited one has no
 class Claims:
     """The evidence of one answer; pieces are taken apart when they are first needed."""
 
-    def __init__(self, evidence: Sequence[Evidence], plan: Plan) -> None:
+    def __init__(self, evidence: Sequence[Evidence], plan: Plan, exist: frozenset[str] = frozenset()) -> None:
         self._evidence = evidence
         zone = ZoneInfo(plan.zone)
         offset = plan.span.end.astimezone(zone).utcoffset()
@@ -85,6 +91,7 @@ class Claims:
         self._pieces: dict[int, Piece] = {}
         self._asked = self._question(plan)
         self._names = frozenset(_names(evidence))
+        self._exist = exist
         self._everything: str | None = None
 
     def fault(self, text: str, cited: Sequence[int], *, live: bool = True) -> str:
@@ -98,10 +105,10 @@ class Claims:
         if not wrong:
             rest, wrong = self._times(rest, pieces)
         if not wrong:
-            rest, names, wrong = self._tokens(rest, pieces, live=live)
+            unnamed, names, wrong = self._tokens(rest, pieces, live=live)
         if not wrong:
-            wrong = self._numbers(rest, pieces, names)
-        if not wrong and live:
+            wrong = self._numbers(unnamed, pieces, names)
+        if not wrong and live and _QUOTES_LINE not in rest:
             wrong = self._elsewhere(text, cited, pieces)
         return wrong
 
@@ -121,7 +128,10 @@ class Claims:
             quote = (found["code"] or found["said"]).strip()
             out += (text[at : found.start()], " _ ")
             at = found.end()
-            if said_in(quote, [*pieces, self._asked]):
+            if said_in(quote, pieces):
+                out.append(_QUOTES_LINE if quote.count(" ") >= 2 else "")
+                continue
+            if said_in(quote, [self._asked]):
                 continue
             if found["code"] and " " not in quote and quote.replace("/", "").replace("-", "").isalpha():
                 allowed = [*pieces, self._asked] if live else self._all()
@@ -139,11 +149,16 @@ class Claims:
         if ":" in text:
             text = stated_times.open_stamps(text)
             for stated in stated_times.clocks(text):
-                if not (any(piece.times.holds(stated) for piece in pieces) or self._asked.times.has(stated)):
+                if not (
+                    any(piece.moments.holds(stated) for piece in pieces)
+                    or any(piece.written.holds(stated) for piece in pieces)
+                    or self._asked.moments.has(stated)
+                    or self._asked.written.has(stated)
+                ):
                     return "", f"the time {stated.said} is not in the evidence"
             text = CLOCK.sub(" ", text)
         for said, day in stated_times.dates(text):
-            if not any(piece.times.holds_day(*day) for piece in (*pieces, self._asked)):
+            if not any(known.holds_day(*day) for p in (*pieces, self._asked) for known in (p.moments, p.written)):
                 return "", f"the date {said} is not in the evidence"
         return DATE.sub(" ", text), ""
 
@@ -155,22 +170,27 @@ class Claims:
             token = found.group()
             lowered = token.lower()
             if token.isalpha() and (token.islower() or token.istitle()):
-                if lowered in self._names:
+                if lowered in self._names or (lowered in self._exist and lowered not in _NO_NAMES):
                     names.add(lowered)
                     if not holds_any(allowed, lowered):
                         return "", 0, f"{token} is not in the cited evidence"
                 continue
             if _is_measure(token):
                 continue
-            for part in _parts(token):
-                if _is_name(part, self._names) and not known_name(part, allowed):
+            parts = [part for part in _parts(token) if _is_name(part, self._names) or part.lower() in self._exist]
+            for part in parts:
+                if not known_name(part, allowed):
                     return "", 0, f"{part} is not in the cited evidence"
+            if not parts:
+                continue
             names.add(lowered)
             out.append(text[at : found.start()])
             at = found.end()
         for found in _CALLED.finditer(text.strip()) if live else ():
             called = next(filter(None, found.groups())).lower()
-            if not _plain_word(called, found.lastgroup or "") and not holds_any(allowed, called):
+            if (called in self._exist or not _plain_word(called, found.lastgroup or "")) and not holds_any(
+                allowed, called
+            ):
                 return "", 0, f"{called} is not in the cited evidence"
         return " ".join([*out, text[at:]]), len(names), ""
 
@@ -180,19 +200,18 @@ class Claims:
             return _loose_amounts(text, pieces)
         changed = _CHANGED.search(text) is not None
         lasting = [*pieces, self._asked] if _LOOKED_AT.search(text) else pieces
-        known = [one for piece in (*pieces, self._asked) for one in piece.numbers]
         counts = [count for piece in pieces for count in piece.counts]
-        sums = [sum(counts)] if len(counts) > 1 else []
+        counts += [sum(counts)] if len(counts) > 1 else []
         for stated in amounts.amounts(worded):
             if stated.noun in ("st", "nd", "rd", "th") or _NUMBERED.search(worded, max(0, stated.at - 10), stated.at):
                 continue
-            if stated.noun in _COUNTED and stated.value > 12 and not changed:
-                right = any(_is(stated, count) for count in (*counts, *sums)) or any(
-                    amounts.stands_for(stated, one) for one in known if one.noun in _COUNTED
-                )
-            else:
-                right = any(amounts.stands_for(stated, one) for one in known)
-                right = right or (any(_is(stated, count) for count in (*counts, *sums)) and not stated.dimension)
+            counted = stated.noun in _COUNTED and stated.value > 12 and not changed
+            right = not stated.dimension and any(_is(stated, count) for count in counts)
+            if not right and not counted:
+                right = spelled(stated, [*pieces, self._asked])
+            if not right:
+                known = (one for piece in (*pieces, self._asked) for one in piece.numbers)
+                right = any(amounts.stands_for(stated, n) for n in known if not counted or n.noun in _COUNTED)
             if not right and stated.dimension == "time":
                 right = any(_is(stated, piece.lasting_s) for piece in lasting)
             if not right and changed and _derived(worded, stated):
@@ -212,7 +231,7 @@ class Claims:
             return ""
         others = [self._piece(n) for n in range(1, len(self._evidence) + 1) if n not in cited]
         best = max((len(said & other.stems) for other in others if not other.guide), default=0)
-        if mine == 0 or (best >= mine + CLEARLY_MORE and best >= 2 * mine):
+        if (mine == 0 and best >= 2) or (best >= mine + CLEARLY_MORE and best >= 2 * mine):
             return "it has hardly a word in common with the cited evidence"
         return ""
 
@@ -265,14 +284,14 @@ _MEASURE_OF: Final = re.compile(r"\d+-[a-z]+|\d[\d.]*(?:[nuµm]?s|[KMGT]i?B?)?-\
 def _is_name(token: str, names: frozenset[str]) -> bool:
     """Whether it looks like the name of something; then it has to be known."""
     lowered = token.lower()
-    if lowered in COMMON_NAMES:
+    if lowered in COMMON_NAMES or token in ACRONYMS:
         return False
     if lowered in names:
         return True
     if any(c.isdigit() for c in token):
         return any(c.isalpha() for c in token) or token.count(".") >= 2
     if token.isalpha():
-        return token not in ACRONYMS if token.isupper() else any(c.isupper() for c in token[1:])
+        return any(c.isupper() for c in token[1:])
     if "-" in token and token.replace("-", "").isalpha():
         first, *_, last = lowered.split("-")
         return not (first in COMPOUND_FIRST or last in COMPOUND_LAST)

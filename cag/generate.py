@@ -49,17 +49,24 @@ class Generator:
         self._counter = TokenCounter()
 
     async def write(
-        self, query: Query, context: Context, prompt: Prompt, *, left_s: float | None = None
+        self,
+        query: Query,
+        context: Context,
+        prompt: Prompt,
+        *,
+        left_s: float | None = None,
+        names: frozenset[str] = frozenset(),
     ) -> AsyncIterator[Delta | Written]:
         """Text, then one `Written`. Whatever the model does, there is a text.
 
         `left_s`: what is left of the time for the whole answer; None: as much as the model may take.
+        `names`: of workloads and namespaces that exist, so that they are known for names where no evidence has them.
         """
         reason = NO_MODEL if self._model is None else NO_TIME
         model = self._model if left_s is None or left_s >= LEAST_S else None
         usage, verification, finish = NO_TOKENS, None, None
         if model is not None:
-            verifier = self._verifier(context, prompt)
+            verifier = self._verifier(context, prompt, names)
             said = _Said(self._checks(prompt, verifier))
             tokens = model.stream(
                 prompt.turns, cache_salt=scope_key(query.scope), max_tokens=query.max_tokens, time_s=left_s
@@ -102,7 +109,7 @@ class Generator:
         """What a model's text passes, in order."""
         return LeakFilter((instructions(SYSTEM), Hidden.of(prompt.fence))), verifier
 
-    def _verifier(self, context: Context, prompt: Prompt) -> Verifier:
+    def _verifier(self, context: Context, prompt: Prompt, names: frozenset[str]) -> Verifier:
         rules = self._settings.verify
         return Verifier(
             prompt.cited,
@@ -110,6 +117,7 @@ class Generator:
             action=rules.unsupported,
             hold_chars=rules.hold_chars,
             link_hosts=self._settings.api.link_hosts,
+            names=names,
         )
 
 

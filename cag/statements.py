@@ -39,13 +39,20 @@ _UNKNOWN: Final = _any(
     r"\bthere (?:is|are|was|were) (?:no|not enough|nothing)\b",
     r"\bno (?:\w+ ){0,3}(?:evidence|sign|information|data|mention|indication|trace|cause|record)\b",
     r"\b(?:it is|remains?|is|are) (?:unclear|unknown|uncertain)\b",
+    r"\bremains? (?:a guess|open|unproven|to be seen)\b|\bevidence (?:ends|stops|starts|begins)\b",
     r"\bwhat is (?:missing|not)\b|\bmissing (?:here|from the evidence|is|are|evidence|information)\b|^missing\b",
     r"\bwould (?:help|be needed|be necessary|show|tell|confirm)\b",
     r"\bi (?:found|see|have) (?:no|nothing)\b|\bi(?:'m| am) not sure\b|^nothing (?:in|about|stands|else|was|is)\b",
     r"\bcannot be (?:determined|confirmed|known|seen|said|ruled out|told)\b|\bnot enough (?:to|evidence)\b",
 )
 # What any of the alternatives has; much faster to look for.
-_MAYBE_UNKNOWN: Final = re.compile(r"n't|\bnot?\b|noth|cannot|un(?:clear|known|certain)|missing|would")
+_MAYBE_UNKNOWN: Final = re.compile(r"n't|\bnot?\b|noth|cannot|remain|evidence|un(?:clear|known|certain)|missing|would")
+# What is made of the sentence before, and what only might be; with a number, name or quote it is a fact.
+_CONJECTURE: Final = _any(
+    r"(?:(?:overall|together|so|thus|hence|therefore|taken together|in short|unfortunately|in all),? )?"
+    r"(?:this|that|these|it|all of this|both)(?: \w+)? (?:points?|suggests?|indicates?|means|hints?|fits|is consistent"
+    r"|is why|(?:would|may|might|could|does|probably|likely) \w+)\b"
+)
 _ORDER_WORDS: Final = """
 add adjust allow analyse analyze apply ask assign attach avoid back backup block capture cap change check clean clear
 close collect compare configure confirm consider contact continue cordon correct create debug decrease delete deploy
@@ -105,6 +112,8 @@ def kind_of(words: str, form: Form) -> Kind:
         return "fact" if hard else "aside"
     lowered = said.lower()
     if not hard and (said.endswith(":") or len(_WORD.findall(said)) < FEWEST_WORDS or _LEADING_IN.match(lowered)):
+        return "aside"
+    if not hard and _CONJECTURE.match(lowered):
         return "aside"
     if _MAYBE_UNKNOWN.search(lowered) and _UNKNOWN.search(lowered):
         return "unknown"

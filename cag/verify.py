@@ -203,10 +203,12 @@ class Verifier:
         action: Action = "mark",
         hold_chars: int = 800,
         link_hosts: Sequence[str] = (),
+        names: frozenset[str] = frozenset(),
     ) -> None:
+        """`names`: of workloads and namespaces that exist; one that is said must be in the evidence."""
         self._links = _Links(len(evidence), _linkable(evidence, link_hosts))
         self._sentences = Sentences(max(hold_chars - LOOKAHEAD_CHARS, LEAST_PIECE))
-        self._claims = Claims(evidence, plan)
+        self._claims = Claims(evidence, plan, names)
         self._all = range(1, len(evidence) + 1)
         self._action = action
         self._wrong_before = False  # in an earlier piece of this sentence, or in this fenced block

@@ -97,7 +97,8 @@ advance load memory space traffic customers users customer user case cases disk 
 course addition front effect itself them him her these those work hand theory total zero full average range rotation
 sync queue quota code startup shutdown boot retry timeout backoff today yesterday noon midnight then there here store
 host root storage cache money hardware software queries bytes core cores threads thread peak peaks quorum heap stack
-slack swap credit room leader leaders peer peers color example sure good hours days weeks months"""
+slack swap credit room leader leaders peer peers worker workers web api app default monitoring logging test system
+server client proxy jobs example sure good hours days weeks months"""
 PLAIN_NOUNS: Final = frozenset(_PLAIN_NOUN_WORDS.split())
 
 # Words for states that evidence puts in other words.
