@@ -1,6 +1,7 @@
 """Sets one after the other through one running stack: loaded, asked, cleared away."""
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -31,12 +32,18 @@ def sets_asked(
     names: Sequence[str], *, state: Path | None, cache: Path, limit: int, embedder: Embedder | None
 ) -> Iterator[tuple[str, list[Asked]]]:
     """Each set's name and answers as soon as they are there. Raises FreshetError, OSError, ValueError, HTTPError."""
+    signal.signal(signal.SIGTERM, _leave)
     with tempfile.TemporaryDirectory(prefix="freshet-sets-") as home:
         standing = written(names, Path(home))
         first = next(standing)  # a set with a mistake is refused before anything is started
         with _services(state, cache) as (place, endpoints):
             for one in chain([first], standing):
                 yield one.name, run(one, place, endpoints, limit, embedder)
+
+
+def _leave(number: int, _frame: object) -> None:
+    """What is running is stopped and what was made is removed, as after Ctrl-C."""
+    raise SystemExit(128 + number)
 
 
 def run(one: LabelledSet, place: Path, endpoints: Endpoints, limit: int, embedder: Embedder | None) -> list[Asked]:
