@@ -64,6 +64,7 @@ class Doorkeeper:
             self._key_set.refresh()
         if self._policy:
             self._watching = asyncio.create_task(self._watch())
+            self._watching.add_done_callback(_tell)
 
     async def close(self) -> None:
         if self._watching:
@@ -183,6 +184,12 @@ class Doorkeeper:
             return
         self._trouble = ""
         _log.info("the policy file was read again", keys=len(self._policy.keys), groups=len(self._policy.file.groups))
+
+
+def _tell(task: "asyncio.Task[None]") -> None:
+    """Watching does not end by itself: when it does, that is a defect, and never a silent one."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("the policy file is no longer watched", exc_info=error)
 
 
 def _refused(message: str, code: str = "invalid_api_key") -> ApiError:

@@ -122,6 +122,8 @@ def read_policy(path: Path, defaults: Quota) -> Policy:
         first = error.errors()[0]
         message = str(first["msg"]).removeprefix("Value error, ")
         raise PolicyWrong(f"policy file {path}: {_place(first['loc'])}: {message}. Mend it; {EXAMPLE}") from None
+    except (ValueError, RecursionError) as error:  # a date that is none, lists within lists without end
+        raise PolicyWrong(f"policy file {path} cannot be understood: {str(error)[:80]}. Mend it; {EXAMPLE}") from None
     for place, wrong in _contradictions(file):
         raise PolicyWrong(f"policy file {path}: {place}: {wrong}. Mend it; {EXAMPLE}")
     keys: list[Key] = []

@@ -55,8 +55,9 @@ async def sources(
 ) -> Freshness:
     """The newest event time per source and partition, lag, and what cannot be seen.
 
-    Sources are those of the asker's scope. Partitions are told to everyone: a topic is shared by all namespaces, its
-    name and its lag say nothing of any of them, and without them nobody could tell "quiet" from "not read yet".
+    Sources are those of the asker's scope. Partitions and the number of dead letters are told to everyone: a topic is
+    shared by all namespaces, its name and its lag say nothing of any of them, and without them nobody could tell
+    "quiet" from "not read yet".
     """
     with await wiring.opened(request, scope) as account:
         seen = await wiring.assistant.sources(scope=scope, now=now or wiring.now())

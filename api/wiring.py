@@ -89,7 +89,10 @@ def _scope(
     cluster: Annotated[list[str], Query(description="only these clusters")] = [],  # noqa: B006 - FastAPI copies it
     namespace: Annotated[list[str], Query(description="only these namespaces")] = [],  # noqa: B006
 ) -> Scope:
-    """What the asker may see, narrowed. Beyond the grants it finds nothing, as if nothing were there."""
+    """What the asker may see, narrowed. Beyond the grants it finds nothing, as if nothing were there.
+
+    No refusal: that would tell what exists.
+    """
     return Narrowing(clusters=tuple(cluster), namespaces=tuple(namespace)).within(principal_of(request).scope)
 
 

@@ -80,6 +80,8 @@ def test_keys_are_known_by_hash_or_by_a_mounted_file(tmp_path: Path) -> None:
         ("groups: [", "not YAML at line"),
         ("a: {b: 1, b: 2}", "'b' stands twice"),
         ("group: {}", "group: Extra inputs"),
+        ("a: 2001-99-99", "cannot be understood: month must be"),
+        ("[" * 5000, "cannot be understood"),
         ("- a", "the whole: Input should be"),
         ("groups: {a: {grants: [{namespace: [x]}]}}", "groups.a.grants[0].namespace: Extra inputs"),
         (
