@@ -355,6 +355,7 @@ async def test_every_read_is_within_the_grants_whatever_the_request_says(tmp_pat
     narrowed = Scope(clusters=("prod",), namespaces=("shop", "*"), grants=granted)
     assert [scope for _, scope, _ in assistant.asked] == [narrowed, narrowed]
     assert (await asking.get("/v1/models", headers={"authorization": "Bearer nobody"})).status_code == 401
+    assert (await asking.get("/readyz", headers={"authorization": ""})).json()["parts"]["policy"] == "ok"
 
 
 @pytest.mark.parametrize("path", ["/v1/context", f"/v1/evidence/{LOG.id}", "/v1/sources"])

@@ -122,7 +122,7 @@ async def test_whoever_hangs_up_is_charged_and_audited(tmp_path: Path) -> None:
 async def test_a_warning_is_a_header_and_a_last_line(tmp_path: Path) -> None:
     settings = Settings(
         api=Api(api_keys=(SecretStr("the-key"),)),
-        quotas=Quotas(requests_per_minute=2, warn_at=0.9),
+        quotas=Quotas(requests_per_minute=3, warn_at=0.6),
         redis=Redis(url="redis://127.0.0.1:1/0"),
     )
     transport = httpx.ASGITransport(app=create_app(settings, FakeAssistant(), now=lambda: NOW))
@@ -130,13 +130,14 @@ async def test_a_warning_is_a_header_and_a_last_line(tmp_path: Path) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=KEY) as client:
         for _ in range(5):  # Open WebUI's small tasks cost nothing
             assert (await client.post(CHAT, json=task)).status_code == 200
-        answers = [await client.post(CHAT, json=ASK) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [200, 200, 429]
-    warning = "In the last minute you used 2 of your 2 requests."
-    assert [answer.headers.get("x-freshet-quota-warning") for answer in answers] == [None, warning, None]
+        answers = [await client.post(CHAT, json=ASK | {"stream": stream}) for stream in (False, False, True, False)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    warnings = [f"In the last minute you used {used} of your 3 requests." for used in (2, 3)]
+    assert [answer.headers.get("x-freshet-quota-warning") for answer in answers] == [None, *warnings, None]
     texts = [answer.json()["choices"][0]["message"]["content"] for answer in answers[:2]]
-    assert [text.endswith(f"*{warning}*") for text in texts] == [False, True]
-    assert answers[2].json()["error"]["message"].startswith("You have used your 2 requests of a minute. Ask again in ")
+    assert [text.endswith(f"*{warnings[0]}*") for text in texts] == [False, True]
+    assert f"*{warnings[1]}*" in answers[2].text
+    assert answers[3].json()["error"]["message"].startswith("You have used your 3 requests of a minute. Ask again in ")
 
 
 def test_the_file_is_opened_again_when_it_was_renamed(tmp_path: Path) -> None:
