@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Final
 
-from cag.evidence import SHOWN_CHARS, SHOWN_COORDINATES, Candidate
+from cag.evidence import NOWHERE, SHOWN_CHARS, SHOWN_COORDINATES, Candidate
 from schemas.context import Plan, Span
 
 # Reasons of events, in the order in which they tell what was changed: of the kubelet (pkg/kubelet/events) and of the
@@ -95,8 +95,8 @@ def _told(steps: Sequence[Candidate]) -> Candidate:
             "coordinates": tuple(coordinates)[:SHOWN_COORDINATES],
         }
     )
-    relevance, novel = (max(getattr(step, name) for step in ordered) for name in ("relevance", "novel"))
-    return replace(lead, evidence=evidence, relevance=relevance, novel=novel)
+    places = min((step.places for step in ordered if step.places != NOWHERE), default=NOWHERE)
+    return replace(lead, evidence=evidence, places=places, novel=max(step.novel for step in ordered))
 
 
 def _began(step: Candidate) -> datetime:

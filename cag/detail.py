@@ -102,7 +102,7 @@ class EvidenceReader:
         end = moment(told_until_ms(source)) + timedelta(milliseconds=1)
         span = Span(start=moment(source["first_ms"]), end=end)
         if kind == "event":
-            candidate: Candidate | None = event_candidate(source, None, span, day, identity)
+            candidate: Candidate | None = event_candidate(source, 0, span, day, identity)
         else:
             candidate = alert_candidate(source, span, day, identity)
         return _first([candidate] if candidate else [], hits, scope)

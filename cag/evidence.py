@@ -65,6 +65,9 @@ def dated_id(kind: str, document_id: str, first_ms: int) -> str:
     return f"{kind}-{day_of(first_ms).replace('.', '')}-{document_id}"
 
 
+NOWHERE: Final = (0, 0)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
     """Evidence before it is ranked, with what ranking needs to know."""
@@ -72,7 +75,7 @@ class Candidate:
     evidence: Evidence
     severity: float  # 0..1
     novel: float  # 0..1: how new this is, against its own past
-    relevance: float = 0.0  # 0..1: from the searches
+    places: tuple[int, int] = NOWHERE  # in the searches by words and by meaning, from 1
     pod: str = ""
     node: str = ""
     words: frozenset[str] = frozenset()  # of the text, to see near-duplicates
@@ -106,7 +109,7 @@ def log_candidates(
     details: Json,
     newest: Json,
     past: Mapping[str, float],
-    ranks: Mapping[str, int],
+    places: Mapping[str, tuple[int, int]],
     span: Span,
     compared: Span | None = None,
 ) -> list[Candidate]:
@@ -156,7 +159,7 @@ def log_candidates(
                 ),
                 severity=_WEIGHT_OF_BAND[band],
                 novel=novel,
-                relevance=_relevance(ranks.get(bucket["key"])),
+                places=places.get(bucket["key"], NOWHERE),
                 pod=said["pod"],
                 node=said["node"],
                 line=line,
@@ -204,16 +207,12 @@ def _excess(count: int, usual: float) -> float:
     return min(max((count - usual) / math.sqrt(usual + 1) / 6, 0.0), 1.0)
 
 
-def _relevance(rank: int | None) -> float:
-    return 0.0 if rank is None else 1 / (1 + rank / 15)
-
-
 def _coordinates(exemplars: Sequence[Json]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(e["at"] for e in exemplars))[:SHOWN_COORDINATES]
 
 
-def event_candidate(document: Json, rank: int | None, span: Span, day: str, document_id: str) -> Candidate | None:
-    """A Kubernetes event as it stood at the end of the range, if it was seen in it."""
+def event_candidate(document: Json, place: int, span: Span, day: str, document_id: str) -> Candidate | None:
+    """A Kubernetes event as it stood at the end of the range, if it was seen in it. `place`: in its search, from 1."""
     end_ms, start_ms = span.end.timestamp() * 1000, span.start.timestamp() * 1000
     seen = document["observations"].values()
     until = [o for o in seen if o["t"] <= end_ms]
@@ -245,7 +244,7 @@ def event_candidate(document: Json, rank: int | None, span: Span, day: str, docu
         ),
         severity=weight,
         novel=(0.8 if telling else 0.3) if document["first_ms"] >= start_ms else 0.1,
-        relevance=_relevance(rank),
+        places=(place, place),  # there is no search for events by meaning
         pod=document["pod"],
         node=document["node"],
         words=frozenset(f"{reason} {message}".lower().split()),

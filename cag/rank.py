@@ -26,6 +26,7 @@ PARTS: Final = (
     "volume",
     "recency",
 )  # between 0 and 1, each with a weight
+PLACES: Final = ("by_words", "by_meaning")  # in the searches, from 1: what relevance is made of
 SEVERE, FEW = 0.9, 4  # an error said once cannot look surprising by numbers, and is news all the same
 AWAY: Final = 0.15  # entity part of what has nothing to do with what was asked about
 COMPLAINT: Final = 0.5  # below a warning, news counts less
@@ -81,14 +82,23 @@ def _names_in(text: str) -> frozenset[str]:
     return frozenset(_NAME.findall(text.lower()))
 
 
-def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking, limit: int) -> dict[str, int]:
-    """The place of each by reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009); equal ones by id."""
-    scores: dict[str, float] = {}
-    for found, weight in ((words, ranking.words), (meaning, ranking.meaning)):
-        for rank, identity in enumerate(dict.fromkeys(found), 1):
-            scores[identity] = scores.get(identity, 0.0) + weight / (ranking.rank_constant + rank)
-    best = sorted(scores, key=lambda identity: (-scores[identity], identity))
-    return {identity: rank for rank, identity in enumerate(best[:limit])}
+def fused(words: Sequence[str], meaning: Sequence[str], ranking: Ranking, limit: int) -> dict[str, tuple[int, int]]:
+    """The places of each in two searches, the best of both first; equal ones by id. Words stand in for no meaning."""
+    by_words, by_meaning = (
+        {identity: place for place, identity in enumerate(dict.fromkeys(found), 1)}
+        for found in (words, meaning or words)
+    )
+    places = {each: (by_words.get(each, 0), by_meaning.get(each, 0)) for each in by_words | by_meaning}
+    best = sorted(places, key=lambda each: (-relevance(places[each], ranking), each))
+    return {each: places[each] for each in best[:limit]}
+
+
+def relevance(places: tuple[float, float], ranking: Ranking) -> float:
+    """Reciprocal rank fusion (Cormack, Clarke and Buettcher, SIGIR 2009), as a share of being first in both."""
+    weighed = (ranking.words, places[0]), (ranking.meaning, places[1])
+    most = sum(weight for weight, _ in weighed) / (ranking.rank_constant + 1)
+    found = sum(weight / (ranking.rank_constant + place) for weight, place in weighed if place)
+    return found / most if most else 0.0
 
 
 def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[float, str]:
@@ -118,23 +128,26 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> 
         "severity": candidate.severity,
         "novelty": candidate.novel,
         "entity": entity,
-        "relevance": candidate.relevance,
+        "relevance": relevance(candidate.places, ranking),
         "volume": min(math.log10(max(evidence.count, 1)) / 3, 1.0),
         "recency": math.exp(-age / ranking.recent_s),
     }
-    applying = {
-        standing: bool(standing),
-        _news(candidate): evidence.kind == "log",
-        "numbers_only": evidence.kind == "metric",
-        "symptom": evidence.kind == "log" and bool(mentioned(evidence.text, focus.complaining - {evidence.workload})),
-        "named": _named(evidence, plan, entity),
-        "change": plan.intent == "change" and is_step(candidate),
+    kind = evidence.kind
+    applying = (
+        (standing, bool(standing)),
+        (_news(candidate), kind == "log"),
+        ("numbers_only", kind == "metric"),
+        ("symptom", kind == "log" and bool(mentioned(evidence.text, focus.complaining - {evidence.workload}))),
+        ("named", _named(evidence, plan, entity)),
+        ("change", plan.intent == "change" and is_step(candidate)),
         # What was pasted into the question is what is looked for.
-        "asked": any(identifier in evidence.text for identifier in focus.identifiers),
-    }
-    parts |= {name: 1.0 for name, applies in applying.items() if name and applies}
-    evidence = evidence.model_copy(update={"parts": {name: round(value, 4) for name, value in parts.items()}})
-    return replace(candidate, evidence=evidence.model_copy(update={"score": rescored(evidence, ranking)}))
+        ("asked", any(identifier in evidence.text for identifier in focus.identifiers)),
+    )
+    parts = {name: round(value, 4) for name, value in parts.items()}
+    parts |= {name: 1.0 for name, applies in applying if name and applies}
+    parts |= {name: place for name, place in zip(PLACES, candidate.places, strict=True) if place}
+    ranked = evidence.model_copy(update={"parts": parts, "score": _score(parts, ranking)})
+    return replace(candidate, evidence=ranked)
 
 
 def _named(evidence: Evidence, plan: Plan, entity: float) -> bool:
@@ -152,21 +165,38 @@ def _news(candidate: Candidate) -> str:
 
 
 def rescored(evidence: Evidence, ranking: Ranking) -> float:
-    """The score by these settings, of evidence that was scored by any. (`recent_s` and fusion are in its parts.)"""
-    parts = evidence.parts
-    novelty = parts["novelty"] * (ranking.chatter if "chatter" in parts else 1.0)
-    weighed = parts | {"novelty": max(novelty, ranking.news) if "news" in parts else novelty}
+    """The score by these settings, of evidence that was scored by any. (Only `recent_s` is in its parts already.)"""
+    places = evidence.parts.get(PLACES[0], 0), evidence.parts.get(PLACES[1], 0)
+    return _score(evidence.parts | {"relevance": round(relevance(places, ranking), 4)}, ranking)
+
+
+def _score(parts: Mapping[str, float], ranking: Ranking) -> float:
+    severity, novelty, entity = parts["severity"], parts["novelty"], parts["entity"]
+    if "chatter" in parts:
+        novelty *= ranking.chatter
+    elif "news" in parts:
+        novelty = max(novelty, ranking.news)
     if "change" in parts:
-        weighed |= {name: max(weighed[name], ranking.change) for name in ("severity", "novelty")}
-    for name in ("related", "upstream"):
-        if name in parts:
-            weighed["entity"] = getattr(ranking, name)
-    score = math.fsum(getattr(ranking, name) * weighed[name] for name in PARTS)
-    for name in ("numbers_only", "symptom"):
-        if name in parts:
-            score *= getattr(ranking, name)
-    added = parts.get("asked", 0.0) + (ranking.named if "named" in parts else 0.0)
-    return round(score + added, 4)
+        severity, novelty = max(severity, ranking.change), max(novelty, ranking.change)
+    if "upstream" in parts:
+        entity = ranking.upstream
+    elif "related" in parts:
+        entity = ranking.related
+    score = (
+        ranking.severity * severity
+        + ranking.novelty * novelty
+        + ranking.entity * entity
+        + ranking.relevance * parts["relevance"]
+        + ranking.volume * parts["volume"]
+        + ranking.recency * parts["recency"]
+    )
+    if "numbers_only" in parts:
+        score *= ranking.numbers_only
+    if "symptom" in parts:
+        score *= ranking.symptom
+    if "named" in parts:
+        score += ranking.named
+    return round(score + parts.get("asked", 0.0), 4)
 
 
 def reordered(evidence: Sequence[Evidence], ranking: Ranking, limit: int) -> list[Evidence]:
@@ -208,15 +238,15 @@ def _best(
 ) -> Candidate:
     """The highest after damping. `left` is in order of scores, which damping only lowers: the tail is not looked at."""
     best, most = left[0], (-math.inf, "")
+    by_kind, by_place, by_object = ranking.kind_damping, ranking.place_damping, ranking.object_damping
     for candidate in left:
         evidence = candidate.evidence
-        if evidence.score < most[0]:
+        score, kind = evidence.score, evidence.kind
+        if score < most[0]:
             break
-        repeating = evidence.kind == "event" or "named" in evidence.parts
-        again = sum(_repeats(evidence, other) for other in telling) if repeating else 0
-        alike, near = kinds[evidence.kind], places[evidence.kind, evidence.workload]
-        damped = evidence.score * ranking.kind_damping**alike * ranking.place_damping**near
-        damped *= ranking.object_damping**again
+        damped = score * by_kind ** kinds[kind] * by_place ** places[kind, evidence.workload]
+        if kind == "event" or "named" in evidence.parts:
+            damped *= by_object ** sum(_repeats(evidence, other) for other in telling)
         reached = (damped, evidence.id)
         if reached > most:
             best, most = candidate, reached

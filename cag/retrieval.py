@@ -109,9 +109,9 @@ class Retrieval:
         """
         start, end = queries.millis(plan.span)
         where = _Places(self._names, live, start, end)
-        patterns, ranks, candidates = await self._active(plan, scope, where, nearest)
+        patterns, places, candidates = await self._active(plan, scope, where, nearest)
         watch.lap("active")
-        candidates += await self._logs(plan, scope, where, patterns, ranks)
+        candidates += await self._logs(plan, scope, where, patterns, places)
         focus = focus_of(plan, candidates, catalog.workloads)
         watch.lap("details")
         candidates += await self._metrics(plan, scope, where, focus)
@@ -124,7 +124,7 @@ class Retrieval:
 
     async def _active(
         self, plan: Plan, scope: Scope, where: "_Places", nearest: Awaitable[Sequence[float] | None]
-    ) -> tuple[list[str], dict[str, int], list[Candidate]]:
+    ) -> tuple[list[str], dict[str, tuple[int, int]], list[Candidate]]:
         """Round one: patterns by words, by meaning and by activity; events; changes; alerts."""
         occurrences = where.of("occurrences")
         quiet = EVENTS if plan.intent == "change" else CHANGES
@@ -144,16 +144,16 @@ class Retrieval:
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
         )
-        ranks = fused(_ids(worded), near, self._ranking, queries.SIMILAR)
+        places = fused(_ids(worded), near, self._ranking, queries.SIMILAR)
         mine = _patterns(own[0]) if own else []
-        wanted = dict.fromkeys([*mine[:100], *most[:100], *ranks, *most, *mine])
+        wanted = dict.fromkeys([*mine[:100], *most[:100], *places, *most, *mine])
         made = changes.grouped([*_events(warnings, plan.span), *_events(others, plan.span)])
         made += [
             candidate
             for hit in _hits(firing)
             if (candidate := alert_candidate(hit["_source"], plan.span, _day(hit), hit["_id"]))
         ]
-        return list(wanted)[:DETAILED], ranks, made
+        return list(wanted)[:DETAILED], places, made
 
     async def _worst(self, plan: Plan, scope: Scope, occurrences: str) -> list[str]:
         """The active patterns, worst first. The many that are no complaint count only when complaints are few."""
@@ -174,7 +174,7 @@ class Retrieval:
         return _ids(found)
 
     async def _logs(
-        self, plan: Plan, scope: Scope, where: "_Places", patterns: Sequence[str], ranks: Mapping[str, int]
+        self, plan: Plan, scope: Scope, where: "_Places", patterns: Sequence[str], places: Mapping[str, tuple[int, int]]
     ) -> list[Candidate]:
         """Round two: how often the patterns were said in the range and before it, and what was said last."""
         if not patterns:
@@ -191,7 +191,7 @@ class Retrieval:
             ]
         )
         before = {b["key"]: b["seen"]["value"] for b in _buckets(past)}
-        return log_candidates(details, newest, before, ranks, plan.span, plan.compared)
+        return log_candidates(details, newest, before, places, plan.span, plan.compared)
 
     async def _beginnings(
         self, plan: Plan, scope: Scope, where: "_Places", chosen: Sequence[Candidate]
@@ -245,7 +245,8 @@ class _Places:
 
 def _events(answer: Json, span: Span) -> list[Candidate]:
     made = (
-        event_candidate(hit["_source"], rank, span, _day(hit), hit["_id"]) for rank, hit in enumerate(_hits(answer))
+        event_candidate(hit["_source"], place, span, _day(hit), hit["_id"])
+        for place, hit in enumerate(_hits(answer), 1)
     )
     return [candidate for candidate in made if candidate]
 

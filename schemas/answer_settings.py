@@ -134,7 +134,7 @@ class Ranking(Section):
     place_damping: Factor = Field(0.97, description="per piece already chosen of the same kind and workload")
     object_damping: Factor = Field(0.8, description="per event, or named thing, already chosen that tells the same")
     recent_s: Seconds = Field(600.0, description="evidence so much older than the end counts 1/e as recent")
-    rank_constant: Positive = Field(60, description="of reciprocal rank fusion; more: less is made of the first places")
+    rank_constant: Positive = Field(15, description="of reciprocal rank fusion; more: less is made of the first places")
     words: Weight = Field(1.0, description="of the search by words, in fusion")
     meaning: Weight = Field(1.0, description="of the search by meaning, in fusion")
 

@@ -116,11 +116,11 @@ def bucket(
 
 
 def logs(
-    *buckets: dict[str, Any], past: dict[str, float] | None = None, ranks: dict[str, int] | None = None
+    *buckets: dict[str, Any], past: dict[str, float] | None = None, places: dict[str, tuple[int, int]] | None = None
 ) -> list[Any]:
     details = {"aggregations": {"patterns": {"buckets": list(buckets)}}}
     newest = {"hits": {"hits": [one["newest"] for one in buckets]}}
-    return log_candidates(details, newest, past or {}, ranks or {}, SPAN)
+    return log_candidates(details, newest, past or {}, places or {}, SPAN)
 
 
 def test_a_log_shows_what_was_said_by_the_end_and_leads_to_that_record() -> None:
@@ -190,11 +190,6 @@ def test_a_series_is_compared_with_the_other_period() -> None:
     assert [len(hour["points"]) for hour in kept] == [2]
 
 
-def test_what_the_searches_ranked_first_is_most_relevant() -> None:
-    one, two, three = logs(bucket("a"), bucket("b"), bucket("c"), ranks={"a": 0, "b": 9})
-    assert 1.0 == one.relevance > two.relevance > three.relevance == 0.0
-
-
 def event(*observed: tuple[int, int], **more: Any) -> dict[str, Any]:
     observed = observed or ((END_MS - 2 * MINUTE, 1),)
     seen = {
@@ -212,8 +207,8 @@ def event(*observed: tuple[int, int], **more: Any) -> dict[str, Any]:
     return {**WHO, **given, "observations": seen, "latest": latest, "first_ms": END_MS - 60 * MINUTE, **more}
 
 
-def seen_event(document: dict[str, Any], rank: int | None = 0) -> Candidate:
-    made = event_candidate(document, rank, SPAN, "2026.11.20", ID)
+def seen_event(document: dict[str, Any], place: int = 1) -> Candidate:
+    made = event_candidate(document, place, SPAN, "2026.11.20", ID)
     assert made is not None
     return made
 

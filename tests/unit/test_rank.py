@@ -10,7 +10,20 @@ from hypothesis import strategies as st
 
 from cag import rank
 from cag.evidence import Candidate
-from cag.rank import HOPS, PARTS, Focus, entity_part, focus_of, fused, mentioned, reordered, rescored, scored, select
+from cag.rank import (
+    HOPS,
+    PARTS,
+    Focus,
+    entity_part,
+    focus_of,
+    fused,
+    mentioned,
+    relevance,
+    reordered,
+    rescored,
+    scored,
+    select,
+)
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Span
 
@@ -52,7 +65,7 @@ def test_the_weights_make_a_whole() -> None:
     [
         ({"severity": 0.9}, {"severity": 0.2}),
         ({"novel": 0.9}, {"novel": 0.1}),
-        ({"relevance": 1.0}, {"relevance": 0.0}),
+        ({"places": (1, 1)}, {"places": (9, 9)}),
         ({"count": 500}, {"count": 50}),
         ({"age_s": 0}, {"age_s": 1_500}),
         ({"kind": "log"}, {"kind": "metric"}),
@@ -164,11 +177,20 @@ def test_a_change_is_worth_more_when_changes_are_asked_for() -> None:
 
 
 def test_places_are_fused_and_equal_ones_are_in_the_order_of_their_ids() -> None:
-    assert fused(["a", "b", "b", "c"], ["d", "b", "a"], RANKING, 9) == {"a": 0, "b": 1, "d": 2, "c": 3}
-    assert fused(["b", "b"], ["a"], RANKING, 9) == {"a": 0, "b": 1}
-    assert fused([], [], RANKING, 9) == {}
+    found = fused(["a", "b", "b", "c"], ["d", "b", "a"], RANKING, 9)
+    assert list(found.items()) == [("a", (1, 3)), ("b", (2, 2)), ("d", (0, 1)), ("c", (3, 0))]
+    assert list(fused(["b"], ["a"], RANKING, 9)) == ["a", "b"]
+    assert list(fused(["b", "a", "c"], [], RANKING, 2)) == ["b", "a"]
     assert list(fused(["a"], ["b"], Ranking(meaning=2), 9)) == ["b", "a"]
     assert list(fused(["a", "b"], ["c", "b"], Ranking(rank_constant=1, words=3), 9)) == ["a", "b", "c"]
+
+
+def test_what_the_searches_found_first_is_most_relevant() -> None:
+    places = [(1, 1), (1, 9), (9, 9), (9, 0), (0, 0)]
+    shares = [relevance(each, RANKING) for each in places]
+    assert shares == sorted(shares, reverse=True)
+    assert (shares[0], shares[-1], len(set(shares))) == (1.0, 0.0, len(shares))
+    assert relevance((1, 1), Ranking(words=0, meaning=0)) == 0.0
 
 
 def ids(*candidates: Candidate, limit: int = 12) -> list[str]:
@@ -191,7 +213,7 @@ def test_a_score_is_told_from_its_parts_by_any_settings(name: str) -> None:
     other = Ranking.model_validate({name: getattr(RANKING, name) / 2 if name != "rank_constant" else 30})
     found = [
         candidate("1", "payments refused"), candidate("2", "x", workload="payments", count=2, novel=0.1),
-        candidate("3", "y", workload="disk", severity=0.2), candidate("4", "z", kind="metric"),
+        candidate("3", "y", workload="disk", severity=0.2, places=(3, 9)), candidate("4", "z", kind="metric"),
     ]  # fmt: skip
     for one in found:
         mine, theirs = (scored(one, plan(), FOCUS, ranking).evidence for ranking in (RANKING, other))
@@ -199,7 +221,10 @@ def test_a_score_is_told_from_its_parts_by_any_settings(name: str) -> None:
             assert rescored(mine, other) == theirs.score
     changed = [rescored(scored(one, plan(), FOCUS, RANKING).evidence, other) for one in found]
     as_is = [scored(one, plan(), FOCUS, RANKING).evidence.score for one in found]
-    assert (changed != as_is) == (name in ("upstream", "related", "symptom", "numbers_only", "chatter", "news"))
+    assert (changed != as_is) == (
+        name
+        in ("upstream", "related", "symptom", "numbers_only", "chatter", "news", "rank_constant", "words", "meaning")
+    )
 
 
 CANDIDATES = st.lists(
