@@ -141,7 +141,7 @@ def _figures(verification: Verification | None) -> dict[str, int] | None:
 
 
 def _summary(plan: Plan) -> dict[str, Any]:
-    names = ("namespaces", "workloads", "pods", "nodes", "alerts", "metrics")
+    names = ("clusters", "namespaces", "workloads", "pods", "nodes", "alerts", "metrics")
     found = {name: values for name in names if (values := getattr(plan, name))}
     span = [plan.span.start.isoformat(), plan.span.end.isoformat()]
     return {"intent": plan.intent, "about": plan.about, "span": span, **found}

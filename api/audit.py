@@ -79,7 +79,9 @@ class AuditLog:
     def _safe(self, entry: Entry) -> Entry:
         """Redacted as a whole before it is cut: half a secret looks like none."""
         asked = entry.get("question")
-        return entry if asked is None else entry | {"question": self._redact(asked)[:MAX_QUESTION_CHARS]}
+        if asked is None:
+            return entry
+        return entry | {"question": self._redact(asked.encode(errors="replace").decode())[:MAX_QUESTION_CHARS]}
 
     def _keep(self, entry: Entry, producer: Producer | None) -> None:
         line = orjson.dumps(entry, default=str)

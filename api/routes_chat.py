@@ -62,7 +62,7 @@ async def chat_completions(body: ChatRequest, request: Request, wiring: Wired) -
         zone=body.freshet.zone,
         max_tokens=body.max_completion_tokens or body.max_tokens,
     )
-    account = await wiring.opened(request, scope, query.turns[-1].content)
+    account = await wiring.account(request, scope, query.turns)
     answer = account.watch(wiring.assistant.answer(query))
     parts = Stopwatch(metrics=wiring.metrics, clock=wiring.clock).watch(answer)
     if body.stream:

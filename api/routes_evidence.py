@@ -22,7 +22,7 @@ async def context(body: ContextRequest, request: Request, response: Response, wi
     now = body.now or wiring.now()
     scope = body.scope.within(principal_of(request).scope)
     query = answer.Query(turns=body.turns(), scope=scope, now=now, zone=body.zone, limit=body.limit)
-    with await wiring.opened(request, scope, query.turns[-1].content) as account:
+    with await wiring.account(request, scope, query.turns) as account:
         found = await unless_gone(request, wiring.assistant.context(query))
         account.found(found)
     response.headers.update(account.headers)
@@ -38,7 +38,7 @@ async def evidence(
     context: Annotated[int, Query(ge=0, le=MOST_AROUND, description="lines of the same entity before and after")] = 0,
 ) -> EvidenceDetail:
     """The documents behind a citation, and its source records read back from Kafka, or why they cannot be."""
-    with await wiring.opened(request, scope) as account:
+    with await wiring.account(request, scope) as account:
         detail = await wiring.assistant.evidence(id, scope=scope, around=context)
         account.opened(id, detail)
     if detail is None:
@@ -59,7 +59,7 @@ async def sources(
     shared by all namespaces, its name and its lag say nothing of any of them, and without them nobody could tell
     "quiet" from "not read yet".
     """
-    with await wiring.opened(request, scope) as account:
+    with await wiring.account(request, scope) as account:
         seen = await wiring.assistant.sources(scope=scope, now=now or wiring.now())
         account.close("answered")
     return seen

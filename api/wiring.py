@@ -1,7 +1,7 @@
 """What routes get from the app: settings, assistant, metrics, who asks, and the moment of a request."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -19,7 +19,7 @@ from api.telemetry import ApiMetrics
 from schemas.access import Principal
 from schemas.answer_settings import Api
 from schemas.chat import Narrowing
-from schemas.context import Scope
+from schemas.context import Scope, Turn
 
 
 def wall_clock() -> datetime:
@@ -37,7 +37,7 @@ class Wiring:
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.perf_counter
 
-    async def opened(self, request: Request, scope: Scope, question: str | None = None) -> Account:
+    async def account(self, request: Request, scope: Scope, turns: Sequence[Turn] = ()) -> Account:
         """An account for a request that may go on. Raises ApiError: 403 without any grant, 429 beyond the quota."""
         principal = principal_of(request)
         account = Account(
@@ -48,7 +48,7 @@ class Wiring:
             request_id=request_id_of(request),
             client=request.client.host if request.client else "",
             scope=scope,
-            question=question,
+            question=next((turn.content for turn in reversed(turns) if turn.role == "user"), None),
             clock=self.clock,
         )
         try:
