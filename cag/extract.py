@@ -13,11 +13,13 @@ from cag.clock import Clock
 from cag.inert import name, plain
 from cag.steps import read_steps
 from cag.tell import Numbered, Teller, group
-from schemas.context import Context, Evidence, Intent
+from schemas.context import Context, Evidence, Intent, Plan
+from schemas.runbooks import HEADING_SEPARATOR
 
 SUPPORTING, LISTED, STEPS = 5, 8, 4
 MOST_LINES, MOST_CHARS = 25, 1_800
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
+OWN: Final = 0.9  # entity part of a score from which it is about the very thing that was asked about
 NEWS: Final = 0.5  # part of a score from which a number is worth a word
 SUBJECTS, NAME_CHARS = 3, 63
 # Reasons of events that say that somebody or something changed what runs.
@@ -62,7 +64,8 @@ class _Material:
 
     @property
     def wrong(self) -> list[Numbered]:
-        return [fact for fact in self.facts if called_wrong(fact[1])]
+        wrong = called_wrong(self.context.plan, [fact[1] for fact in self.facts])
+        return [fact for fact in self.facts if fact[1] in wrong]
 
 
 def extractive_answer(context: Context, cited: Sequence[Evidence]) -> str:
@@ -163,7 +166,7 @@ def _lead(material: _Material, number: int, piece: Evidence) -> str:
     if piece.kind in ("alert", "metric"):
         return f"**Most likely connected:** {material.teller.one(number, piece)}"
     itself = " itself" if piece.workload and piece.workload in material.context.plan.workloads else ""
-    return f"**Most likely** the cause is {material.teller.cause(number, piece, itself)}"
+    return f"**Most likely**{material.teller.cause(number, piece, itself)}"
 
 
 def _uneventful(material: _Material, said: str = "**Nothing stands out**") -> list[Section]:
@@ -191,7 +194,7 @@ def _steps(material: _Material) -> list[Section]:
         return []
     number, guide = material.guides[0]
     steps = [f"{place}. {step} [{number}]" for place, step in enumerate(read_steps(guide.text)[:STEPS], 1)]
-    title = plain(guide.title[:120])
+    title = plain(guide.title.replace(HEADING_SEPARATOR, ", ")[:120])
     return [Section(f"**What to do next** (runbook {title}):", steps, least=2)] if steps else []
 
 
@@ -209,9 +212,14 @@ def _fitted(sections: list[Section]) -> str:
         max(spare, key=lambda section: len("".join(section.items))).items.pop()
 
 
-def called_wrong(piece: Evidence) -> bool:
-    """Whether an answer names it as something that is wrong; where it names none, it says that nothing stands out."""
-    return piece.score >= WORTH_NAMING and _complains(piece)
+def called_wrong(plan: Plan, facts: Sequence[Evidence]) -> list[Evidence]:
+    """What an answer names as wrong; where that is nothing, it says that nothing stands out.
+
+    Of a question about something, nothing unless some of it is that thing's own: trouble of others alone is not its.
+    """
+    wrong = [fact for fact in facts if fact.score >= WORTH_NAMING and _complains(fact)]
+    named = plan.workloads or plan.pods or plan.nodes
+    return wrong if not named or any(fact.parts.get("entity", OWN) >= OWN for fact in wrong) else []
 
 
 def _complains(piece: Evidence) -> bool:

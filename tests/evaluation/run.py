@@ -18,7 +18,7 @@ from deploy.installation import TOPICS, Installation
 from deploy.judge import meets, ranks
 from deploy.local.services import Endpoints
 from processors.index import connect
-from schemas.context import Context, Evidence, Scope
+from schemas.context import Context, Evidence, Plan, Scope
 from schemas.settings import InputSettings, Kafka, OpenSearch
 from tests.evaluation.baselines import Baselines
 from tests.evaluation.sets import LabelledSet, Recording, Task
@@ -138,15 +138,15 @@ def ask(
         context=context,
         found=Found.of(task, context.evidence, spent),
         forbidden=tuple(f"{regex}: {text}" for regex in task.forbid for text in texts if re.search(regex, text)),
-        abstained=abstains(context.evidence),
+        abstained=abstains(context.plan, context.evidence),
         repeated=[e.id for e in first.evidence] == [e.id for e in context.evidence],
         baselines={name: Found.of(task, evidence, ms) for name, (evidence, ms) in others.items()},
     )
 
 
-def abstains(evidence: Sequence[Evidence]) -> bool:
+def abstains(plan: Plan, evidence: Sequence[Evidence]) -> bool:
     """Whether the product's own answer without a model says that nothing stands out."""
-    return not any(piece.kind != "runbook" and called_wrong(piece) for piece in evidence)
+    return not called_wrong(plan, [piece for piece in evidence if piece.kind != "runbook"])
 
 
 def sentences(answer: str) -> list[str]:

@@ -1,12 +1,16 @@
 """Tuning finds what was planted, and says so only where it holds on what it was not chosen on."""
 
+from datetime import UTC, datetime
+
 import numpy as np
 
 from cag.rank import PARTS
 from schemas.answer_settings import Ranking
-from schemas.context import Evidence
+from schemas.context import Evidence, Plan, Span
 from tests.evaluation.tune import GAIN, Recorded, goal, judged, report, search, varied
 
+NOW = datetime(2026, 11, 20, tzinfo=UTC)
+PLAN = Plan(question="?", span=Span(start=NOW, end=NOW))
 RIGHT = {"kind": "evidence", "regex": "^right$"}
 
 
@@ -17,7 +21,7 @@ def answer(name: str, *, telling: str) -> Recorded:
         Evidence(id=text, kind="log", text=text, workload=text, parts={p: parts[p].get(text, 0.35) for p in PARTS})
         for text in ("right", *(f"wrong-{n}" for n in range(15)))
     ]
-    return Recorded(name=name, expect=(RIGHT,), abstain=False, evidence=tuple(pieces))
+    return Recorded(name=name, expect=(RIGHT,), abstain=False, plan=PLAN, evidence=tuple(pieces))
 
 
 def test_a_part_that_tells_in_every_family_gets_more_weight() -> None:

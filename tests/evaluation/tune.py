@@ -25,7 +25,7 @@ from rich.table import Table
 from cag.rank import PARTS, reordered
 from deploy.judge import ranks
 from schemas.answer_settings import Ranking
-from schemas.context import Evidence
+from schemas.context import Evidence, Plan
 from schemas.errors import FreshetError
 from tests.benchmarks.machine import hardware
 from tests.evaluation.report import DEPTH
@@ -50,6 +50,7 @@ class Recorded:
     name: str  # of the set
     expect: tuple[Mapping[str, str], ...]
     abstain: bool
+    plan: Plan
     evidence: tuple[Evidence, ...]
 
     @property
@@ -101,7 +102,8 @@ def _kept(asked: Iterable[tuple[str, Sequence[Asked]]]) -> Iterable[dict[str, An
             expect = [x for x in one.task.expect if x["kind"] != "runbook"]
             if expect or one.task.abstain:
                 pieces = [p.model_dump(mode="json") for p in one.found.evidence if p.kind != "runbook"]
-                yield {"name": name, "expect": expect, "abstain": one.task.abstain, "evidence": pieces}
+                plan = one.context.plan.model_dump(mode="json")
+                yield {"name": name, "expect": expect, "abstain": one.task.abstain, "plan": plan, "evidence": pieces}
 
 
 def read(file: Path) -> list[Recorded]:
@@ -111,6 +113,7 @@ def read(file: Path) -> list[Recorded]:
             name=each["name"],
             expect=tuple(each["expect"]),
             abstain=each["abstain"],
+            plan=Plan.model_validate(each["plan"]),
             evidence=tuple(Evidence.model_validate(piece) for piece in each["evidence"]),
         )
         for each in orjson.loads(file.read_bytes())
@@ -131,7 +134,7 @@ def _judged(answer: Recorded, ranking: Ranking) -> Judged:
         family=answer.family,
         ndcg=min(float(gained / ideal), 1.0) if places else None,
         recall=sum(bool(rank and rank <= 5) for rank in places) / len(places) if places else None,
-        abstained_wrong=abstains(evidence) != answer.abstain,
+        abstained_wrong=abstains(answer.plan, evidence) != answer.abstain,
     )
 
 

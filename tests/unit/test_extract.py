@@ -76,10 +76,10 @@ SAID_CALL = (
 )
 SAID_ALERT = "- Alert CartDown for cart in shop has been firing since 20:11:00 UTC: no cart [3]."
 SAID_BACKOFF = (
-    "- Kubernetes reported BackOff for pod cart-0 and pod cart-1 between 20:10:00 and 20:15:00 UTC: "
+    "- Kubernetes reported BackOff for pod cart-0 and pod cart-1 in shop between 20:10:00 and 20:15:00 UTC: "
     "Back-off restarting [4, 5]."
 )
-SAID_SCALED = "Kubernetes reported ScalingReplicaSet for deployment cart"
+SAID_SCALED = "Kubernetes reported ScalingReplicaSet for deployment cart in shop"
 SAID_WAITING = (
     "- waiting{pool=a} of pod db-0 in shop rose from 0 to 14 over 28 minutes between 20:10:00 and 20:15:00 UTC [7]."
 )
@@ -138,7 +138,7 @@ def test_two_periods_and_a_list() -> None:
     assert answer(now, rate, intent="compare", compared=Span(start=ago(90), end=ago(60))).splitlines() == [
         "**What differs** between 19:45:00 and 20:15:00 UTC (now) "
         "from what was between 18:45:00 and 19:15:00 UTC (then):",
-        "- pod cart-0 in shop logged `db timeout` 336 times now, 2 times then [1].",
+        "- pod cart-0 in shop logged `db timeout` 336 times now, twice then [1].",
         "- errors of pod cart-0 in shop was 14/s now, 2/s then between 20:10:00 and 20:15:00 UTC [2].",
     ]  # fmt: skip
     assert answer(RETRY, ALERT, intent="show").splitlines() == [
@@ -199,7 +199,7 @@ def test_times_are_the_readers_with_utc_beside_them() -> None:
     berlin = answer(POOL, ALERT, zone="Europe/Berlin")
     assert "between 21:06:00 and 21:15:00 (20:06:00 to 20:15:00 UTC) [1]" in berlin
     assert "since 21:11:00 (20:11:00 UTC)" in berlin
-    assert "between 2026-11-19 20:15:00 and 20:15:00 UTC" in answer(span=Span(start=ago(1440), end=NOW))
+    assert "between 2026-11-19 20:15:00 and 2026-11-20 20:15:00 UTC" in answer(span=Span(start=ago(1440), end=NOW))
 
 
 @pytest.mark.parametrize(
@@ -246,3 +246,11 @@ def test_an_answer_is_at_most_a_screen(intent: str) -> None:
 )
 def test_steps_carry_their_first_command(text: str, steps: list[str]) -> None:
     assert read_steps(text) == steps
+
+
+@pytest.mark.parametrize(("near", "named"), [(0.95, True), (0.82, False), (0.15, False)])
+def test_trouble_of_others_alone_is_not_that_of_what_was_asked_about(near: float, named: bool) -> None:
+    others = piece("log", "call to db failed", workload="db", entity="workload/db", parts={"entity": 0.15})
+    own = piece("log", "deadline exceeded", parts={"entity": near}, score=0.6)
+    assert ("Nothing stands out" not in answer(others, own)) is named
+    assert "Nothing stands out" not in answer(others, own, workloads=())
