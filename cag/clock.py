@@ -22,28 +22,36 @@ class Clock:
 
     def at(self, when: datetime) -> str:
         """`20:10:00 UTC`, or `21:10:00 (20:10:00 UTC)`; with its date when that is another."""
-        here, utc = self._both(when)
-        return f"{here} UTC" if here == utc else f"{here} ({utc} UTC)"
+        local = when.astimezone(self.zone)
+        here = _written(local, self.day)
+        return f"{here} ({_beside(local)} UTC)" if local.utcoffset() else f"{here} UTC"
 
     def when(self, first: datetime, last: datetime) -> str:
         """` at ...` or ` between ... and ...`, as it follows what happened."""
-        (start, start_utc), (end, end_utc) = self._both(first), self._both(last)
-        if (start, start_utc) == (end, end_utc):
+        if first.replace(microsecond=0) == last.replace(microsecond=0):
             return f" at {self.at(first)}"
-        if start == start_utc and end == end_utc:
-            return f" between {start} and {end} UTC"
-        return f" between {start} and {end} ({start_utc} to {end_utc} UTC)"
+        start, end, beside = self._ends(first, last)
+        return (
+            f" between {start} and {end} ({' to '.join(beside)} UTC)" if beside else f" between {start} and {end} UTC"
+        )
 
     def stretch(self, first: datetime, last: datetime) -> str:
         """Both ends, short: `20:10:00-20:15:00 UTC`."""
-        (start, start_utc), (end, end_utc) = self._both(first), self._both(last)
-        if start == start_utc and end == end_utc:
-            return f"{start}-{end} UTC"
-        return f"{start}-{end} {self.zone.key} ({start_utc}-{end_utc} UTC)"
+        start, end, beside = self._ends(first, last)
+        return f"{start}-{end} {self.zone.key} ({'-'.join(beside)} UTC)" if beside else f"{start}-{end} UTC"
 
-    def _both(self, when: datetime) -> tuple[str, str]:
-        here, utc = when.astimezone(self.zone), when.astimezone(UTC)
-        return self._written(here), self._written(utc)
+    def _ends(self, first: datetime, last: datetime) -> tuple[str, str, tuple[str, ...]]:
+        """Here, and beside it in UTC where that differs. An end on the day of the beginning needs no date."""
+        start, end = first.astimezone(self.zone), last.astimezone(self.zone)
+        beside = (_beside(start), _beside(end)) if start.utcoffset() or end.utcoffset() else ()
+        same = start.date() == end.date()
+        return _written(start, self.day if same else None), _written(end, end.date() if same else None), beside
 
-    def _written(self, local: datetime) -> str:
-        return local.strftime("%H:%M:%S" if local.date() == self.day else "%Y-%m-%d %H:%M:%S")
+
+def _beside(local: datetime) -> str:
+    return _written(local.astimezone(UTC), local.date())
+
+
+def _written(when: datetime, known: date | None) -> str:
+    """With its date unless that is `known`."""
+    return when.strftime("%H:%M:%S" if when.date() == known else "%Y-%m-%d %H:%M:%S")

@@ -23,15 +23,14 @@ def read_steps(text: str) -> list[str]:
                 steps[-1].append(_command(stripped))
         elif match := _STEP.match(line):
             steps.append([match.group(1)])
-        elif stripped.startswith("|"):
-            continue  # a table says nothing in one line
+        elif stripped.startswith(("|", "#")):
+            continue  # a table says nothing in one line, a heading nothing to do
         elif stripped and steps and line.startswith(" "):
             steps[-1][0] += f" {stripped}"  # a step that goes on in the next line
         elif stripped:
             prose.append(stripped)
-    return [" ".join([markdown(_cut(words)), *command]) for words, *command in steps] or [
-        markdown(_cut(line)) for line in prose[:2]
-    ]
+    told = [" ".join([markdown(_cut(words)), *command]).rstrip(":") for words, *command in steps]
+    return told or [markdown(_cut(line)) for line in prose[:2]]
 
 
 def _command(line: str) -> str:

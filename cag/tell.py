@@ -58,11 +58,11 @@ class Teller:
                 return f"{_metric(piece)}{self._when(piece)} [{number}]."
 
     def cause(self, number: int, piece: Evidence, itself: str) -> str:
-        """As it follows `the cause is`."""
-        if piece.kind == "log":
-            said = f"logged {quote(piece.text)} {_times(piece.count)}{self._when(piece)}"
-            return f"{who(piece)}{itself}, which {said} [{number}]."
-        return f"{who(piece)}: {self.one(number, piece)}"
+        """As it follows `Most likely`: a log names its cause, an event says it."""
+        if piece.kind != "log":
+            return f": {self.one(number, piece)}"
+        said = f"logged {quote(piece.text)} {_times(piece.count)}{self._when(piece)}"
+        return f" the cause is {who(piece)}{itself}, which {said} [{number}]."
 
     def dated(self, number: int, piece: Evidence) -> str:
         """The time first."""
@@ -90,7 +90,7 @@ class Teller:
                 said = [f"{quote(p.text, SHORT_QUOTE_CHARS)} {_times(p.count)}" for p in pieces]
                 return f"{who(pieces[0], shared=True)} logged {_and(said)}{when} {numbers}."
             case "event":
-                others = _and([_object(p) for p in pieces])
+                others = _and([_object(p) for p in pieces]) + _within(pieces[0])
                 return (
                     f"Kubernetes reported {name(_reason(pieces[0]))} for {others}{when}: {_note(pieces[0])} {numbers}."
                 )
@@ -108,7 +108,8 @@ class Teller:
         times = f" {_times(piece.count)}" if piece.count > 1 else ""
         if not piece.title:
             return f"Kubernetes reported{times}{when}: {plain(one_line(piece.text)[:NOTE_CHARS])}"
-        return f"Kubernetes reported {name(_reason(piece))} for {_object(piece)}{times}{when}: {_note(piece)}"
+        what = f"{name(_reason(piece))} for {_object(piece)}{_within(piece)}"
+        return f"Kubernetes reported {what}{times}{when}: {_note(piece)}"
 
     def _alert(self, piece: Evidence) -> str:
         note = _note(piece)
@@ -146,7 +147,7 @@ def who(piece: Evidence, *, shared: bool = False) -> str:
         where = "an unnamed source" if piece.kind != "event" else "something"
     else:
         where = name(named) if kind == "workload" else name(f"{kind} {named}")
-    return f"{where} in {name(piece.namespace)}" if piece.namespace else where
+    return f"{where}{_within(piece)}"
 
 
 def quote(text: str, chars: int = QUOTE_CHARS) -> str:
@@ -183,6 +184,10 @@ def _message(text: str) -> str:
     return found[1] if found else text
 
 
+def _within(piece: Evidence) -> str:
+    return f" in {name(piece.namespace)}" if piece.namespace else ""
+
+
 def _reason(piece: Evidence) -> str:
     return piece.title.split(" ", 1)[0]
 
@@ -190,7 +195,7 @@ def _reason(piece: Evidence) -> str:
 def _object(piece: Evidence) -> str:
     """`pod cart-0` of `BackOff Pod/cart-0`."""
     kind, _, named = piece.title.partition(" ")[2].partition("/")
-    return name(f"{kind.lower()} {named}") if named else who(piece)
+    return name(f"{kind.lower()} {named}") if named else "something"
 
 
 def _note(piece: Evidence) -> str:
@@ -227,7 +232,7 @@ def _value(shown: str) -> float | None:
 
 
 def _times(count: int) -> str:
-    return "never" if count == 0 else "once" if count == 1 else f"{count:,} times"
+    return {0: "never", 1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
 def _and(parts: Sequence[str]) -> str:
