@@ -162,7 +162,7 @@ def test_a_past_moment_is_answered_as_it_was_then(installation: Installation) ->
 
 def test_what_is_gone_is_still_known_by_its_name(installation: Installation) -> None:
     """It has said nothing for two hours."""
-    then = datetime.fromtimestamp(MOMENT_S - 960, UTC)
+    then = datetime.fromtimestamp(MOMENT_S - 870, UTC)  # the next full minute
     found = installation.context(f"what was wrong with gateway at {then:%Y-%m-%d %H:%M} UTC?", limit=50)
     assert found.plan.workloads == ("gateway",)
     assert found.plan.span.start <= then <= found.plan.span.end

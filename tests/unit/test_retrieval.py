@@ -122,6 +122,20 @@ async def test_the_other_period_is_searched_in_its_own_days_in_scope() -> None:
         assert {"terms": {"cluster": ["prod"]}} in filters(body)
 
 
+async def test_the_catalog_tells_alerts_from_metrics_and_asks_for_whole_days() -> None:
+    class Cataloged(Reader):
+        async def search(self, index: str, body: Mapping[str, Any]) -> dict[str, Any]:
+            self.asked.append((index, body))
+            named = {kind: {"name": {"buckets": [{"key": f"{kind}-1"}]}} for kind in ("alerts", "metrics")}
+            return {"aggregations": {**named, "workload": {"buckets": [{"key": "cart"}, {"key": ""}]}}}
+
+    reader = Cataloged()
+    found = await Retrieval(reader, NAMES).catalog(SCOPE, int(END.timestamp() * 1000))  # type: ignore[arg-type]
+    assert (found.alerts, found.metrics, found.workloads) == ({"alerts-1"}, {"metrics-1"}, {"cart"})
+    day = int(END.replace(hour=0, minute=0).timestamp() * 1000)
+    assert {"range": {"last_ms": {"gte": day}}} in filters(reader.asked[0][1])  # so that the past is remembered
+
+
 @pytest.mark.parametrize(
     ("asked", "wanted"),
     [
