@@ -18,11 +18,13 @@ from schemas.context import Span
 # How a comparison is said, straight in front of the other period; the last three only after "compare" or "differ".
 _VERSUS: Final = re.compile(
     r"\b(?:compar\w{1,5}\s(?:(?:it|this|that)\s)?(?:to|with|against)|vs\.?|versus|against|than|relative to"
+    r"|differ(?:s|ed|ent) from"
     r"|(?P<weak>with|to|from|and))\s{1,3}",
     re.IGNORECASE,
 )
 _LEAD: Final = re.compile(
-    r"(?:(?:the|those|what|how|it|was|were|they|of|at|in|on|same|time|during|period|from)\s{1,3}){0,6}", re.IGNORECASE
+    r"(?:(?:the|those|what|how|it|was|were|they|of|at|in|on|same|time|hour|day|during|period|from)\s{1,3}){0,6}",
+    re.IGNORECASE,
 )
 _COMPARES: Final = re.compile(
     r"\b(?:compar(?:e|ed|ing|ison)|versus|vs|differ(?:s|ent|ence)?"

@@ -11,19 +11,17 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
+from cag.companions import KIN, kin, owner_of
 from cag.ordinary import ASKING, ordinary
-from cag.spelling import FEW, Catalog, Index, Named, index_of, parts_of, squash
+from cag.spelling import FEW, Catalog, Index, Named, index_of, parts_of, squash, unsaid
 
 WORDS: Final = 4_000  # of a question
 LONGEST: Final = 8  # words that one name may be written in
 SLIPS: Final = 40  # words of a question that are looked at for slips
 
 _WORD: Final = re.compile(r"(?!(?<=['’])s\b)[a-z0-9](?:[a-z0-9._-]*[a-z0-9])?", re.IGNORECASE)
-_KIND_ENDING: Final = re.compile(r"[-_](?:service|svc|deployment|deploy|pods?|app)$")
+KIND_ENDING: Final = re.compile(r"[-_](?:service|svc|deployment|deploy|pods?|app)$")
 _JOINT: Final = re.compile(r"(?:['’]s)?[ \t\n]{1,3}|:")
-# What Kubernetes puts behind the name of a workload: a hash and five of its safe letters, those five, or an ordinal.
-_POD_SUFFIX: Final = re.compile(r"(?:[a-z0-9]{6,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5}|\d{1,5}|\d{8}(?:-[a-z0-9]{5})?")
-
 _NOUNS: Final[Mapping[str, str]] = {
     noun: kind
     for kind, nouns in (
@@ -38,18 +36,59 @@ _NOUNS: Final[Mapping[str, str]] = {
     )
     for noun in nouns.split()
 }  # fmt: skip
+_ATTRIBUTES: Final = frozenset({"server", "process", "component", "instance", "microservice", "app", "page", "series"})
+_GENERAL: Final = frozenset(
+    {"kube", "kubernetes", "openshift", "pod", "node", "container", "high", "low", "too", "many"}
+)
 _WITHIN: Final = frozenset({"in", "within", "inside", "from", "across"})
 _OPENING: Final = frozenset({"and", "same", "what", "how", "about", "also", "or", "but", "now", "then"})
 _ALL: Final = frozenset({"everything", "anything", "something", "running", "wrong", "happening", "on", "broken", "all"})
 # Words behind a name that say how it is; behind a word of everyday they show that it is meant as a name.
 _BEHIND: Final = """
-slow down broken healthy unhealthy errors error latency logs metrics unavailable dead stuck up ok okay fine is
-timeout timeouts restart restarts crash crashes failure failures traffic alerts events memory cpu usage load are
-health status issues problems outage returns fails again fail die dies hang hangs time works so and or but was were
-has have had does do did can could will would should keeps keep not still now since after before when gone because
-right today yesterday with on in of if there sluggish flaky throws throw gets get returned goes went
+broken latency unavailable dead stuck timeout timeouts restart restarts crash crashes failure failures traffic memory
+cpu usage load outage returns returned die dies hang hangs works sluggish flaky throws throw
 """
 _SYMPTOMS: Final = frozenset(_BEHIND.split())
+# Behind a word of everyday these show that it is a verb, or does not mean the thing: "search the logs".
+_NO_END: Final = frozenset(
+    (
+        "a",
+        "all",
+        "an",
+        "any",
+        "each",
+        "every",
+        "for",
+        "his",
+        "how",
+        "it",
+        "its",
+        "me",
+        "my",
+        "our",
+        "say",
+        "said",
+        "says",
+        "see",
+        "show",
+        "shown",
+        "shows",
+        "some",
+        "tell",
+        "that",
+        "the",
+        "their",
+        "them",
+        "these",
+        "this",
+        "those",
+        "us",
+        "what",
+        "which",
+        "who",
+        "your",
+    )
+)
 _VERBS: Final = frozenset(
     {"is", "are", "was", "were", "of", "with", "does", "did", "check", "from", "on", "and", "about"}
 )
@@ -103,21 +142,6 @@ class Found:
             names.append(name)
 
 
-_ROLE: Final = re.compile(r"[-_.](?:api|service|svc|server|app|web|worker|frontend|backend|deployment)$")
-# Other words for what a workload's companions are called by.
-_KIN: Final[Mapping[str, tuple[str, ...]]] = {
-    word: tuple(names.split())
-    for words, names in (
-        ("database databases db dbs", "db database postgres postgresql pg mysql mariadb mongo mongodb sql data"),
-        ("queue queues broker", "queue mq rabbitmq kafka nats broker"),
-        ("cache caches", "cache redis memcached valkey"),
-        ("proxy", "proxy envoy nginx"), ("gateway", "gateway gw"), ("worker workers", "worker workers"),
-        ("frontend ui", "frontend ui web"), ("backend", "backend api"), ("api", "api"), ("scheduler", "scheduler"),
-    )
-    for word in words.split()
-}  # fmt: skip
-
-
 def names_in(question: str, catalog: Catalog, *, exact: bool = False) -> Found:
     """What is named; `exact`: only names as they stand, which is all that is read from a text of the model's."""
     reading = _Reading(question, index_of(catalog))
@@ -151,7 +175,7 @@ class _Reading:
             found.words.append(self._words[place].text)
         nodes = set(found.nodes)
         found.workloads = [name for name in found.workloads if name not in nodes]
-        found.kin = [w for n, w in enumerate(self._low) if w in _KIN and not self._taken[n] and self._of_another(n)]
+        found.kin = [w for n, w in enumerate(self._low) if w in KIN and not self._taken[n] and self._of_another(n)]
         for word in found.kin:
             found.workloads += [n for n in kin(found.workloads, word, self._index) if n not in found.workloads]
         return found
@@ -170,7 +194,7 @@ class _Reading:
                 return self._take(place, size, meant)
         single, cue = self._squashed[place], self._cue(place, place)
         if len(single) > 3 and (not ordinary(self._low[place]) or cue == "workload"):
-            for other in (single + "s", single.removesuffix("s"), squash(_KIND_ENDING.sub("", self._low[place]))):
+            for other in (single + "s", single.removesuffix("s"), squash(KIND_ENDING.sub("", self._low[place]))):
                 hits = [each for each in self._index.whole.get(other, ()) if each[0] == "workload"]
                 if hits and other != single:
                     return self._take(place, 1, self._meant(place, place, hits))
@@ -222,13 +246,12 @@ class _Reading:
         spaces = [each for each in hits if each[0] == "namespace"]
         if len(spaces) == 1 and (cue == "namespace" or within):
             return spaces
-        told = size > 1 or len(letters) >= 7
-        half = [e for e in hits if e[0] in ("alert", "metric") and 2 * len(letters) >= len(parts_of(e[1]).squashed)]
-        alerts = [each for each in half if each[0] == "alert" and told and (size > 1 or not everyday)]
+        alerts = [each for each in hits if each[0] == "alert" and _all_but_general(each[1], letters)]
         if len(alerts) == 1:
             return alerts
         if everyday and cue != "workload":
-            return [each for each in half if each[0] == "metric"][:FEW] if size > 1 and len(half) <= FEW else []
+            half = [e for e in hits if e[0] == "metric" and 2 * len(letters) >= len(parts_of(e[1]).squashed)]
+            return half if size > 1 and len(half) <= FEW else []
         workloads = self._workloads(letters, hits, few, whole=size > 1)
         if workloads or not (size > 1 or "_" in words[0]):
             return workloads
@@ -306,9 +329,13 @@ class _Reading:
         """Whether a word of everyday stands as a name does: "why is web down", but not "the web console"."""
         after = self._low[last + 1] if self._room[last] > 1 else ""
         before = self._low[last - 1] if last and self._room[last - 1] > 1 else ""
+        if before in ("a", "an", "any", "some", "every", "each", "no"):
+            return False
         if before in _VERBS and after in _OBJECTS:
             return True
-        return not after or after in _SYMPTOMS or after.endswith(("ing", "ed")) or any(map(str.isdigit, after))
+        if not after or (after in ASKING and after not in _NO_END):
+            return True
+        return after in _SYMPTOMS or after.endswith(("ing", "ed")) or any(map(str.isdigit, after))
 
     def _cue(self, first: int, last: int) -> str:
         """What kind of thing the words around a name say that it is; `quoted` where it stands in quotation marks."""
@@ -318,13 +345,14 @@ class _Reading:
             return "quoted"
         if before == "/" and first and self._low[first - 1] in _NOUNS:
             return "slash"
-        if behind == "/" and before not in ("/", ":", "."):
+        spaces = self._index.whole.get(self._squashed[first], ()) if behind == "/" and first == last else ()
+        if before not in ("/", ":", ".") and any(kind == "namespace" for kind, _ in spaces):
             return "namespace"
         after = self._low[last + 1] if self._room[last] > 1 else ""
         if after in _NOUNS and not (after == "service" and text[self._words[last + 1].end :][:8].strip() == "account"):
             return _NOUNS[after]
         lead = self._low[first - 1] if first and self._room[first - 1] > 1 else ""
-        return _NOUNS.get(lead, "")
+        return _NOUNS.get(lead, "") if lead not in _ATTRIBUTES else ""
 
     def _within(self, first: int) -> bool:
         return first > 0 and self._low[first - 1] in _WITHIN and self._room[first - 1] > 1
@@ -339,27 +367,7 @@ class _Reading:
         return size if names else 0
 
 
-def kin(workloads: Sequence[str], word: str, index: Index) -> list[str]:
-    """Workloads that are called after one of these and what the word says: checkout-db for checkout's database."""
-    found: dict[str, None] = {}
-    for workload in workloads[:FEW]:
-        own, called = squash(workload), squash(_ROLE.sub("", workload.lower()))
-        for other in _KIN.get(word, ()):
-            for spelling in (own + other, other + own, called + other, other + called):
-                for kind, name in (*index.whole.get(spelling, ()), *index.runs.get(spelling, ())):
-                    if kind == "workload" and name != workload:
-                        found.setdefault(name)
-    return list(found)[:FEW]
-
-
-def owner_of(pod: str, index: Index) -> str | None:
-    """The workload whose pod this is, by its name; a static pod is called after its node."""
-    for parts in (1, 2):
-        front = pod.rsplit("-", parts)[0]
-        suffix = pod[len(front) + 1 :]
-        if front in index.owners and (_POD_SUFFIX.fullmatch(suffix) or any(c.isdigit() for c in suffix)):
-            return index.owners[front]
-    places = [place for place, letter in enumerate(pod[:128]) if letter == "-"]
-    return next(
-        (index.owners[pod[:p]] for p in places if pod[:p] in index.owners and pod[p + 1 :] in index.nodes), None
-    )
+def _all_but_general(alert: str, letters: str) -> bool:
+    """Whether what is not written of an alert's name tells it from no other: "crash looping" is KubePodCrashLooping."""
+    rest = unsaid(alert, letters)
+    return rest is not None and _GENERAL.issuperset(rest)

@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
+from cag.companions import kin, owner_of
 from cag.moments import ANCHOR, Times, times_of
-from cag.naming import Found, kin, names_in, owner_of
+from cag.naming import Found, names_in
 from cag.ordinary import ASKING
 from cag.quoted import identifiers_in
 from cag.spelling import Catalog, index_of
@@ -69,6 +70,12 @@ _INTENTS: Final[tuple[tuple[Intent, re.Pattern[str]], ...]] = (
 _WRONG: Final = _words(
     r"what(?:'s|’s| is| was| went) (?:\w{1,12} )?(?:wrong|broken|failing|happening|going on|up with)"
     r"|what (?:broke|happened|failed)"
+)
+
+_CHANGES: Final = _words(r"changes|deploys|rollouts|releases|upgrades")
+_BLAME: Final = _words(
+    r"(?:which|what) (?:\w{1,20} ){1,2}(?:is|are|was|were)"
+    r" (?:at fault|to blame|responsible|the (?:culprit|problem)|holding)"
 )
 
 # A question about procedure, and what shows that it is about something that runs now after all.
@@ -177,8 +184,10 @@ def _intent(text: str, times: Times) -> Intent | None:
     if times.compares:
         return "compare"
     text = ANCHOR.sub(" ", text)
+    if _BLAME.search(text):
+        return "diagnose"
     if _SHOW_FIRST.match(text):
-        return "show"
+        return "change" if _CHANGES.search(text) else "show"
     found = next((intent for intent, words in _INTENTS if words.search(text)), None)
     return "diagnose" if _WRONG.search(text) and found in (None, "change", "health", "show") else found
 

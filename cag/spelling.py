@@ -44,6 +44,7 @@ class Catalog:
 
 
 class Parts(NamedTuple):
+    each: tuple[str, ...]
     squashed: str
     ends: frozenset[int]  # where its parts end, in letters
     runs: tuple[tuple[str, int], ...]  # neighbouring parts, less than all of them, and how many
@@ -59,7 +60,17 @@ def parts_of(name: str) -> Parts:
         for j in range(i + 1, len(parts) + 1)
         if j - i < len(parts)
     ]
-    return Parts(squash(name), frozenset(ends), tuple(runs))
+    return Parts(tuple(parts), squash(name), frozenset(ends), tuple(runs))
+
+
+def unsaid(name: str, letters: str) -> tuple[str, ...] | None:
+    """The parts of a name that are left beside two or more which are written; None if there are no two."""
+    parts = parts_of(name).each
+    for first in range(len(parts)):
+        for last in range(first + 2, len(parts) + 1):
+            if "".join(parts[first:last]) == letters:
+                return parts[:first] + parts[last:]
+    return None
 
 
 def squash(text: str) -> str:
