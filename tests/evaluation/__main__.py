@@ -12,7 +12,7 @@ from processors.embed import make_embedder
 from schemas.errors import FreshetError
 from schemas.settings import Embedder
 from tests.benchmarks.machine import hardware
-from tests.evaluation.report import figures, misses, summary, tables
+from tests.evaluation.report import figures, misses, recorded, summary, tables
 from tests.evaluation.run import Asked
 from tests.evaluation.stack import notes, out, sets_asked
 from tests.evaluation.standing import WRITERS, chosen
@@ -50,7 +50,7 @@ def main(
         notes.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
     details.parent.mkdir(parents=True, exist_ok=True)
-    details.write_bytes(orjson.dumps(_everything(everything), option=orjson.OPT_INDENT_2))
+    details.write_bytes(orjson.dumps(recorded(everything), option=orjson.OPT_INDENT_2))
     notes.print(f"everything is in {details}", markup=False)
     found = _line(everything) | {"seconds": round(time.monotonic() - began), "hardware": hardware()}
     typer.echo(orjson.dumps(found).decode())
@@ -75,28 +75,6 @@ def _line(everything: dict[str, list[Asked]]) -> dict[str, Any]:
     kept = {key: whole[key] for key in (*figures(together), "baselines")}
     by_set = {name: figures(asked) for name, asked in everything.items()}
     return {"name": "evaluation", "ok": not figures(together)["forbidden"], **kept, "sets": by_set}
-
-
-def _everything(everything: dict[str, list[Asked]]) -> dict[str, Any]:
-    return {
-        name: {
-            "summary": summary(asked),
-            "tasks": [
-                {
-                    "id": one.task.id,
-                    "group": one.task.group,
-                    "ranks": one.found.ranks,
-                    "baselines": {name: found.ranks for name, found in one.baselines.items()},
-                    "forbidden": one.forbidden,
-                    "abstained": one.abstained,
-                    "milliseconds": one.found.milliseconds,
-                    "context": one.context.model_dump(mode="json"),
-                }
-                for one in asked
-            ],
-        }
-        for name, asked in everything.items()
-    }
 
 
 if __name__ == "__main__":

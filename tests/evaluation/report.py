@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 from rich.table import Table
@@ -107,6 +107,31 @@ def summary(asked: Sequence[Asked]) -> dict[str, Any]:
         **figures(asked), "baselines": beside(asked), "recall@5_by_kind": kinds, "groups": groups(asked),
         "stages": stages(asked),
     }  # fmt: skip
+
+
+def recorded(everything: Mapping[str, Sequence[Asked]]) -> dict[str, Any]:
+    """All that came back, by set, with what was expected: for a file."""
+    return {
+        name: {
+            "summary": summary(asked),
+            "tasks": [
+                {
+                    "id": one.task.id,
+                    "group": one.task.group,
+                    "expect": one.task.expect,
+                    "abstain": one.task.abstain,
+                    "ranks": one.found.ranks,
+                    "baselines": {name: found.ranks for name, found in one.baselines.items()},
+                    "forbidden": one.forbidden,
+                    "abstained": one.abstained,
+                    "milliseconds": one.found.milliseconds,
+                    "context": one.context.model_dump(mode="json"),
+                }
+                for one in asked
+            ],
+        }
+        for name, asked in everything.items()
+    }
 
 
 def tables(name: str, asked: Sequence[Asked], *, tasks: bool = True) -> list[Table]:

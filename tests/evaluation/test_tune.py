@@ -6,11 +6,13 @@ import numpy as np
 
 from cag.rank import PARTS
 from schemas.answer_settings import Ranking
-from schemas.context import Evidence, Plan, Span
+from schemas.context import Context, Evidence, Freshness, Plan, Span
 from tests.evaluation.tune import GAIN, Recorded, goal, judged, report, search, varied
 
 NOW = datetime(2026, 11, 20, tzinfo=UTC)
-PLAN = Plan(question="?", span=Span(start=NOW, end=NOW))
+CONTEXT = Context(
+    plan=Plan(question="?", span=Span(start=NOW, end=NOW)), evidence=(), freshness=Freshness(asked_at=NOW)
+)
 RIGHT = {"kind": "evidence", "regex": "^right$"}
 
 
@@ -21,7 +23,9 @@ def answer(name: str, *, telling: str) -> Recorded:
         Evidence(id=text, kind="log", text=text, workload=text, parts={p: parts[p].get(text, 0.35) for p in PARTS})
         for text in ("right", *(f"wrong-{n}" for n in range(15)))
     ]
-    return Recorded(name=name, expect=(RIGHT,), abstain=False, plan=PLAN, evidence=tuple(pieces))
+    return Recorded(
+        name=name, expect=(RIGHT,), abstain=False, context=CONTEXT.model_copy(update={"evidence": tuple(pieces)})
+    )
 
 
 def test_a_part_that_tells_in_every_family_gets_more_weight() -> None:

@@ -9,7 +9,7 @@ defaults of `Ranking`, and only when it is better on what it was not chosen on.
 
 import re
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -25,11 +25,11 @@ from rich.table import Table
 from cag.rank import PARTS, reordered
 from deploy.judge import ranks
 from schemas.answer_settings import Ranking
-from schemas.context import Evidence, Plan
+from schemas.context import Context
 from schemas.errors import FreshetError
 from tests.benchmarks.machine import hardware
-from tests.evaluation.report import DEPTH
-from tests.evaluation.run import Asked, abstains
+from tests.evaluation.report import DEPTH, recorded
+from tests.evaluation.run import abstains
 from tests.evaluation.stack import notes, out, sets_asked
 from tests.evaluation.standing import chosen
 
@@ -50,8 +50,7 @@ class Recorded:
     name: str  # of the set
     expect: tuple[Mapping[str, str], ...]
     abstain: bool
-    plan: Plan
-    evidence: tuple[Evidence, ...]
+    context: Context
 
     @property
     def family(self) -> str:
@@ -74,7 +73,7 @@ def main(
     tries: Annotated[int, typer.Option(min=2, help="Settings to try, half of them near the best.")] = 120,
     seed: Annotated[int, typer.Option(help="Of the search.")] = 7,
     record: Annotated[Path, typer.Option(help="Where answers are kept.")] = Path(".bench/tuning.json"),
-    again: Annotated[bool, typer.Option("--again", help="Use the answers kept there; ask nothing.")] = False,
+    again: Annotated[bool, typer.Option("--again", help="Use the answers that are there; ask nothing.")] = False,
     state: Annotated[Path | None, typer.Option(help="Use the services of this folder; own ones otherwise.")] = None,
     cache: Annotated[Path, typer.Option(envvar="FRESHET_CACHE")] = Path("~/.cache/freshet"),
 ) -> None:
@@ -85,7 +84,7 @@ def main(
             names = chosen(sets or "shop,must-gather,train-ticket", full=full)
             asked = sets_asked(names, state=state, cache=cache, limit=RECORDED, embedder=None)
             record.parent.mkdir(parents=True, exist_ok=True)
-            record.write_bytes(orjson.dumps(list(_kept(asked))))
+            record.write_bytes(orjson.dumps(recorded(dict(asked))))
         answers = read(record)
     except (FreshetError, httpx.HTTPError, ValueError, OSError) as error:
         notes.print(str(error), markup=False, soft_wrap=True)
@@ -96,27 +95,19 @@ def main(
     typer.echo(orjson.dumps({"name": "tune", "ok": True, **found, "hardware": hardware()}).decode())
 
 
-def _kept(asked: Iterable[tuple[str, Sequence[Asked]]]) -> Iterable[dict[str, Any]]:
-    for name, answers in asked:
-        for one in answers:
-            expect = [x for x in one.task.expect if x["kind"] != "runbook"]
-            if expect or one.task.abstain:
-                pieces = [p.model_dump(mode="json") for p in one.found.evidence if p.kind != "runbook"]
-                plan = one.context.plan.model_dump(mode="json")
-                yield {"name": name, "expect": expect, "abstain": one.task.abstain, "plan": plan, "evidence": pieces}
-
-
 def read(file: Path) -> list[Recorded]:
-    """Raises OSError and ValueError."""
+    """What `python -m tests.evaluation --limit 50 --json FILE` has written too. Raises OSError and ValueError."""
+    sets = orjson.loads(file.read_bytes())
     return [
         Recorded(
-            name=each["name"],
-            expect=tuple(each["expect"]),
-            abstain=each["abstain"],
-            plan=Plan.model_validate(each["plan"]),
-            evidence=tuple(Evidence.model_validate(piece) for piece in each["evidence"]),
+            name=name,
+            expect=tuple(x for x in task["expect"] if x["kind"] != "runbook"),
+            abstain=task["abstain"],
+            context=Context.model_validate(task["context"]),
         )
-        for each in orjson.loads(file.read_bytes())
+        for name, each in sets.items()
+        for task in each["tasks"]
+        if task["abstain"] or any(x["kind"] != "runbook" for x in task["expect"])
     ]
 
 
@@ -126,7 +117,7 @@ def judged(answers: Sequence[Recorded], ranking: Ranking) -> list[Judged]:
 
 
 def _judged(answer: Recorded, ranking: Ranking) -> Judged:
-    evidence = reordered(answer.evidence, ranking, DEPTH)
+    evidence = reordered(answer.context.evidence, ranking, DEPTH)
     places = ranks(answer.expect, evidence)
     ideal = sum(1 / np.log2(place + 1) for place in range(1, len(places) + 1))
     gained = sum(1 / np.log2(rank + 1) for rank in places if rank)
@@ -134,7 +125,7 @@ def _judged(answer: Recorded, ranking: Ranking) -> Judged:
         family=answer.family,
         ndcg=min(float(gained / ideal), 1.0) if places else None,
         recall=sum(bool(rank and rank <= 5) for rank in places) / len(places) if places else None,
-        abstained_wrong=abstains(answer.plan, evidence) != answer.abstain,
+        abstained_wrong=abstains(answer.context.plan, evidence) != answer.abstain,
     )
 
 
