@@ -24,7 +24,7 @@ from schemas.settings import Settings
 
 CATALOG_REMEMBERED_S: Final = 5.0
 CATALOGS: Final = 1_000  # scopes whose names are remembered
-RUNBOOKS_SHOWN: Final = 3
+RUNBOOKS_SHOWN, MOST_RUNBOOKS = 3, 10  # sections: in an answer, and where the asker says how many pieces
 
 
 class Gathering:
@@ -74,7 +74,8 @@ class Gathering:
             if made.about == "live":
                 nearest = self._nearest(embedding, live, trouble)
                 facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
-            guides = self._runbooks.library.find(made, facts, query.scope, await embedding, RUNBOOKS_SHOWN)
+            count = min(query.limit, MOST_RUNBOOKS) if query.limit else RUNBOOKS_SHOWN
+            guides = self._runbooks.library.find(made, facts, query.scope, await embedding, count)
             watch.lap("runbooks")
             seen = await looking
         watch.lap("freshness")
