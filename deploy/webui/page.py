@@ -79,11 +79,9 @@ class Person:
         button.click()
         return label.removeprefix("Follow up: ")
 
-    def growing(self, words: str = "", *, cited: bool = False) -> dict[str, Any]:
-        """Wait until the answer is being written and holds `words`, or a marker."""
+    def growing(self, words: str) -> dict[str, Any]:
+        """Wait until the answer is being written and holds `words`."""
         self.page.locator(STOP).wait_for()
-        if cited:
-            self._last.locator(SOURCE).first.wait_for()
         self._last.locator("p", has_text=words).first.wait_for()
         return self._seen()
 

@@ -25,6 +25,7 @@ NAME: Final = "pictures"
 INCIDENT: Final = "pool-exhaustion"
 MINUTES: Final = 20.0
 HEIGHT: Final = 1180  # a whole answer; the width is always 1280
+FRESH_S, PATIENCE_S = 5.0, 120.0
 FOLLOW_UP: Final = "and its database?"
 MODEL: Final = "model"
 
@@ -39,8 +40,10 @@ def take(folder: Path, state: Path, cache: Path) -> None:
     try:
         port = free_port(0)
         launch(installation, port, scenario)
-        url = start_webui(installation, home, free_port(0))
         with _played_on(installation, scenario), browsing(cache, print) as browser:
+            url = start_webui(installation, home, free_port(0))
+            with step("until the newest data is fresh"):
+                installation.wait(lambda: _fresh(installation), "the worker to catch up", "worker-1", PATIENCE_S)
             with step("without a model"):
                 _evidence_alone(browser, url, question, folder)
             model = f"http://127.0.0.1:{_start_model(installation)}/v1"
@@ -68,6 +71,11 @@ def _played_on(installation: Installation, scenario: Scenario) -> Iterator[None]
         player.join()
 
 
+def _fresh(installation: Installation) -> bool:
+    newest = installation.sources().newest
+    return newest is not None and (datetime.now(UTC) - newest).total_seconds() < FRESH_S
+
+
 def _evidence_alone(browser: Browser, url: str, question: str, folder: Path) -> None:
     browser.do("enter", url=url, height=HEIGHT)
     browser.do("ask", text=question)
@@ -83,13 +91,13 @@ def _evidence_alone(browser: Browser, url: str, question: str, folder: Path) -> 
 
 
 def _with_model(browser: Browser, url: str, question: str, folder: Path, installation: Installation) -> None:
-    browser.do("begin", url=url)
+    browser.do("enter", url=url, height=HEIGHT // 2)
     browser.do("ask", text=question)
-    browser.do("growing", cited=True)
+    browser.do("growing", words="evidence shows")
     browser.do("shoot", path=_png(folder, "streaming"))
     browser.do("stop")
     installation.stop(MODEL)
-    browser.do("begin", url=url)
+    browser.do("enter", url=url, height=HEIGHT)
     browser.do("ask", text=question)
     browser.do("answer")
     browser.do("shoot", path=_png(folder, "model-down"), top=True)
