@@ -312,9 +312,11 @@ class _Reading:
         if last > first:
             ends = [len("".join(self._squashed[first : n + 1])) for n in range(first, last + 1)]
             aligned = parts.ends.issuperset(ends)
-            known = [word in ASKING for word in words]
+            known = [word in ASKING and (aligned or word not in _NOUNS) for word in words]
             return not any(known) if not aligned else not all(known) or kind == "alert" or pointed
         word = words[0]
+        if (len(parts.squashed) < 2 or parts.squashed.isdigit()) and not pointed:
+            return False
         if word in ASKING and word not in _NOUNS_TOO and cue not in ("quoted", "slash", kind == "metric" and kind):
             return within and kind in ("namespace", "cluster")
         if kind == "namespace" and self._text[: self._words[first].start].endswith("/") and cue != "slash":

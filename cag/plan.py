@@ -107,6 +107,7 @@ _GOES_ON: Final = re.compile(
     r"\W{0,3}(?:and|but|or|so|also|then|ok|okay|what about|how about|same|what else|again|more|anything else)\b",
     re.IGNORECASE,
 )
+_AND_ON: Final = re.compile(r"\W{0,3}(?:and|but|what about|how about|same)\s{1,3}(?:on|in)\b", re.IGNORECASE)
 _POINTS: Final = _words(
     r"it|its|they|them|their|theirs|that|this|these|those|there|the (?:same|others?|first|second|former|latter)|same"
     r"|then|one|ones"
@@ -115,6 +116,9 @@ _THINGS: Final = r"(?:services|workloads|namespaces|nodes|clusters|deployments|s
 _ABOUT_ALL: Final = _words(
     r"everything|anything|everywhere|overall|in general|whole (?:cluster|system|platform)|cluster[- ]wide"
     rf"|any other \w{{1,20}}|other {_THINGS}|all (?:the )?(?:alerts|{_THINGS})|(?:which|what|any) (?:other )?{_THINGS}"
+)
+_BESIDE_THAT: Final = re.compile(
+    r"\b(?:(?:the )?(?P<unit>hour|day|week) )?(?P<side>before|after)(?: that\b| it\b|(?=\W{0,3}$))", re.IGNORECASE
 )
 _OTHER_ONE: Final = _words(r"(?:the )?other (?:one|service|workload|pod|node|app)|the other")
 _THAT_THING: Final = _words(
@@ -149,9 +153,9 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
     subject = asked[0] if procedure else _subject(asked, turns, catalog)
     if not procedure:
         times += (times_of(text, now=now, zone=zone, default=default_window) for text in said[1:])
-    timed = next((each for each in times if each.span), Times())
     end = now.astimezone(UTC)
-    span = timed.span or Span(start=end - default_window, end=end)
+    named, anchored = _carried(list(zip(said, times, strict=False)), end)
+    span = named or Span(start=end - default_window, end=end)
     follows = len(said) > 1 and (subject is not asked[0] or _goes_on(said[0]))
     runbook = procedure and not subject.found.running and not subject.identifiers and times[0].span is None
     found = subject.found
@@ -169,10 +173,28 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
         intent=intent or _inherited(said[1:], now, zone, default_window, follows),
         about="runbook" if runbook else "live",
         compared=times[0].compared(span),
-        anchor="change" if timed.anchor else "",
+        anchor="change" if anchored else "",
         zone=zone.key,
         search_text=_searched(said[0], subject.text),
     )
+
+
+def _carried(turns: Sequence[tuple[str, Times]], now: datetime) -> tuple[Span | None, bool]:
+    """The time that was named last, moved where a turn asks for what was before or after it; the latest turn first."""
+    span: Span | None = None
+    anchored = False
+    for text, times in reversed(turns):
+        beside = _BESIDE_THAT.search(text)
+        if times.span is not None:
+            span, anchored = times.span, times.anchor
+        elif beside is not None and span is not None:
+            hours = {"hour": 1, "day": 24, "week": 168}.get((beside["unit"] or "").lower())
+            length = timedelta(hours=hours) if hours else max(span.end - span.start, timedelta(minutes=1))
+            if beside["side"].lower() == "before":
+                span = Span(start=span.start - length, end=span.start, said=beside.group())
+            elif span.end < now:
+                span = Span(start=span.end, end=min(span.end + length, now), said=beside.group())
+    return span, anchored
 
 
 def _read(text: str, catalog: Catalog) -> _Asked:
@@ -230,16 +252,13 @@ def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -
         if before is None or (_ABOUT_ALL.search(latest.text) and not _POINTS.search(latest.text)):
             return latest
         return _with_kin(latest, before, catalog)
-    only_place = latest.found.running and not latest.found.things and not latest.found.alerts and not latest.identifiers
+    found = latest.found
+    things = found.workloads or found.pods or found.metrics or (found.nodes and not _AND_ON.match(latest.text))
+    only_place = found.running and not (things or found.alerts or latest.identifiers)
     if only_place and before is not None and _goes_on(latest.text):
-        found, old = latest.found, before.found
-        keeps = replace(
-            old,
-            clusters=found.clusters or old.clusters,
-            namespaces=found.namespaces,
-            pods=[],
-            nodes=[] if found.clusters else old.nodes,
-        )
+        old = before.found
+        clusters, nodes = found.clusters or old.clusters, found.nodes or ([] if found.clusters else old.nodes)
+        keeps = replace(old, clusters=clusters, namespaces=found.namespaces or old.namespaces, nodes=nodes, pods=[])
         return _Asked(before.text, keeps, before.identifiers)
     return latest
 
@@ -287,7 +306,7 @@ def _seen(latest: _Asked, before: _Asked | None, turns: Sequence[Turn], catalog:
         return None
     kind = _KINDS.get((pointed["kind"] or "").lower(), "workloads")
     old = before.found if before is not None else Found()
-    if before is not None and (pointed["it"] or kind == "workloads" or getattr(old, kind)):
+    if old.things if kind == "workloads" else getattr(old, kind):
         return None
     text = answers[-1][:EARLIER_CHARS].encode(errors="replace").decode()
     index = index_of(catalog)

@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     runs: tuple[tuple[str, int], ...]  # neighbouring parts, less than all of them, and how many
 
 
-@lru_cache(maxsize=100_000)
+@lru_cache(maxsize=20_000)  # of a kilobyte or so
 def parts_of(name: str) -> Parts:
     parts = [part.lower() for part in _PARTS.split(name) if part][:12]
     ends = [sum(map(len, parts[: n + 1])) for n in range(len(parts))]
