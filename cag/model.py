@@ -16,6 +16,7 @@ import httpx
 import orjson
 from pydantic import BaseModel, ValidationError
 
+from cag.tokens import MOST_CHARS
 from processors.logs import without_credentials
 from schemas.answer import FinishReason, Usage
 from schemas.answer_settings import Model
@@ -154,10 +155,11 @@ class OpenAIModel:
         time_s: float | None = None,
     ) -> AsyncGenerator[Token, None]:
         """See `ModelClient.stream`."""
-        answer = _Answer()
+        wished = min(max_tokens or self._settings.max_tokens, self._settings.max_tokens)
+        answer = _Answer(min(wished * MOST_CHARS, MAX_ANSWER_CHARS))
         limits = _Limits(self._settings, time_s)
         try:
-            async with aclosing(self._lines(self._body(prompt, cache_salt, max_tokens), limits)) as lines:
+            async with aclosing(self._lines(self._body(prompt, cache_salt, wished), limits)) as lines:
                 async for line in lines:
                     token = answer.read(line)
                     if token:
@@ -193,13 +195,13 @@ class OpenAIModel:
             return f"the model server does not offer a model named {self._settings.name}"
         return "ok"
 
-    def _body(self, prompt: Sequence[Turn], cache_salt: str, max_tokens: int | None) -> bytes:
+    def _body(self, prompt: Sequence[Turn], cache_salt: str, max_tokens: int) -> bytes:
         body: dict[str, Any] = {
             "model": self._settings.name,
             "messages": [{"role": t.role, "content": strip_control_tokens(t.content)} for t in prompt],
             "stream": True,
             "stream_options": {"include_usage": True},
-            "max_tokens": min(max_tokens or self._settings.max_tokens, self._settings.max_tokens),
+            "max_tokens": max_tokens,
             # Harmony knows low, medium and high only; the settings admit no other.
             "reasoning_effort": self._settings.reasoning_effort,
         }
@@ -277,9 +279,10 @@ class _Chunk(BaseModel):
 
 
 class _Answer:
-    """What the lines of one stream add up to."""
+    """What the lines of one stream add up to. A server that does not count ends at `most_chars`."""
 
-    def __init__(self) -> None:
+    def __init__(self, most_chars: int) -> None:
+        self._most_chars = most_chars
         self.ended = False
         self.finish_reason: FinishReason | None = None
         self._usage: Usage | None = None
@@ -315,7 +318,7 @@ class _Answer:
         return Token(text=text, reasoning_chars=len(thought)) if text or thought else None
 
     def _shown(self, text: str) -> str:
-        room = MAX_ANSWER_CHARS - self._chars
+        room = self._most_chars - self._chars
         if len(text) > room:
             text, self.finish_reason, self.ended = text[:room], "length", True
         self._chars += len(text)

@@ -31,6 +31,9 @@ Behaviour = Literal[
     "reasons",  # spends all its tokens on reasoning
     "empty",
     "error",  # HTTP 500
+    "busy",  # HTTP 429
+    "refuses",  # HTTP 400
+    "endless",  # words without an end
     "midway",  # three words, then an error object
 ]
 MODEL: Final = "gpt-oss-20b"
@@ -69,6 +72,8 @@ class StandIn:
         behaviour = chosen[-1] if chosen else self.behaviour
         if behaviour == "error":
             return JSONResponse({"error": {"message": "CUDA out of memory at 0xdeadbeef"}}, status_code=500)
+        if behaviour in ("busy", "refuses"):
+            return JSONResponse({"error": {"message": "no"}}, status_code=429 if behaviour == "busy" else 400)
         if behaviour == "garbage":
             return PlainTextResponse("<html><body>It works!</body></html>")
         answer = "" if behaviour in ("reasons", "empty") else self._answer(behaviour, texts, body.get("cache_salt", ""))
@@ -105,6 +110,9 @@ async def _chunks(behaviour: str, answer: str, body: dict[str, Any]) -> AsyncIte
         if behaviour == "slow":
             await asyncio.sleep(0.2)
         yield _delta({"content": word})
+    while behaviour == "endless":
+        yield _delta({"content": "and so on " * 50})
+        await asyncio.sleep(0.001)
     yield _delta({}, "length" if behaviour == "reasons" else "stop")
     if (body.get("stream_options") or {}).get("include_usage"):
         yield _event({"choices": [], "usage": _usage(words)})

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import pytest
 
 from cag.model import ModelUnavailable, OpenAIModel
+from cag.tokens import MOST_CHARS
 from schemas.answer_settings import Model
 from schemas.context import Turn
 from tests.loopback import running
@@ -50,6 +51,8 @@ async def test_every_path_layout_answers(standin: StandIn, url: str, prefix: str
     ("behaviour", "reason"),
     [
         ("error", "HTTP 500"),
+        ("busy", "HTTP 429"),
+        ("refuses", "HTTP 400"),
         ("late", "no first token within 1 s"),
         ("stalls", "stalled for 0.5 s"),
         ("cuts", "cut"),
@@ -65,6 +68,13 @@ async def test_every_fault_has_its_reason(standin: StandIn, url: str, behaviour:
     client = model(f"{url}/v1")
     with pytest.raises(ModelUnavailable, match=reason):
         await answer(client)
+    await client.close()
+
+
+async def test_an_endless_answer_is_cut(standin: StandIn, url: str) -> None:
+    standin.behaviour = "endless"
+    client = model(f"{url}/v1")
+    assert len(await answer(client)) == 1_500 * MOST_CHARS
     await client.close()
 
 

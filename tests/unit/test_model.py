@@ -158,8 +158,10 @@ async def test_less_time_and_fewer_tokens_can_be_wished_but_not_more() -> None:
 
 
 async def test_a_flood_is_cut_and_says_so() -> None:
-    tokens = await collect(model(Body(*[text("x" * 10_000)] * 50), deadline_s=5))
+    flood = [text("x" * 10_000)] * 50
+    tokens = await collect(model(Body(*flood), deadline_s=5, max_tokens=9_000))
     assert sum(len(t.text) for t in tokens) == 64_000
+    assert sum(len(t.text) for t in await collect(model(Body(*flood), deadline_s=5, max_tokens=100))) == 1_600
     assert tokens[-1].finish_reason == "length"
 
 
