@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import islice
+from itertools import accumulate
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ Named = tuple[Kind, str]
 
 FEW: Final = 3  # names that a part may stand for; more, and it is a word like any other
 CLOSE: Final = 60  # names that a slip is compared with letter by letter
+MOST_PARTS: Final = 12  # of a name
 TYPED: Final = 64  # letters of the longest word that is looked at for slips
 
 _NO_DIGITS: Final = re.compile(r"[^0-9]+")
@@ -47,20 +48,20 @@ class Parts(NamedTuple):
     each: tuple[str, ...]
     squashed: str
     ends: frozenset[int]  # where its parts end, in letters
-    runs: tuple[tuple[str, int], ...]  # neighbouring parts, less than all of them, and how many
+
+
+@lru_cache(maxsize=20_000)  # of half a kilobyte or so
+def parts_of(name: str) -> Parts:
+    parts = tuple(part.lower() for part in _PARTS.split(name) if part)[:MOST_PARTS]
+    return Parts(parts, squash(name), frozenset(accumulate(map(len, parts))))
 
 
 @lru_cache(maxsize=20_000)  # of a kilobyte or so
-def parts_of(name: str) -> Parts:
-    parts = [part.lower() for part in _PARTS.split(name) if part][:12]
-    ends = [sum(map(len, parts[: n + 1])) for n in range(len(parts))]
-    runs = [
-        ("".join(parts[i:j]), j - i)
-        for i in range(len(parts))
-        for j in range(i + 1, len(parts) + 1)
-        if j - i < len(parts)
-    ]
-    return Parts(tuple(parts), squash(name), frozenset(ends), tuple(runs))
+def _runs(name: str) -> tuple[str, ...]:
+    """Neighbouring parts of a name, but not all of them; single ones first."""
+    parts = parts_of(name).each
+    sizes = range(1, len(parts))
+    return tuple("".join(parts[first : first + size]) for size in sizes for first in range(len(parts) - size + 1))
 
 
 def unsaid(name: str, letters: str) -> tuple[str, ...] | None:
@@ -105,10 +106,10 @@ class Index:
         if kind in ("node", "cluster"):
             return
         runs = self.runs
-        for run, many in parts.runs:
+        for place, run in enumerate(_runs(name)):
             if (known := runs.get(run)) is None:
                 runs[run] = [named]
-                if many == 1 and len(run) >= 5:
+                if place < len(parts.each) and len(run) >= 5:
                     self._single.append(run)
             elif len(known) < 4 * FEW:
                 known.append(named)
@@ -149,18 +150,18 @@ class _Slips:
 
     def nearest(self, letters: str) -> list[str]:
         """The closest spellings: one slip away, or two where nine letters or more are meant."""
-        if letters not in self._groups.get(_digits(letters), ([],))[0] and len(letters) <= TYPED:
-            names, lengths, masks = self._groups.get(_digits(letters), _NONE)
-            allowed = np.where(lengths >= 9, 2, 1)
-            apart = np.bitwise_count(masks ^ np.uint32(_letters(letters)))
-            near = (np.abs(lengths - len(letters)) <= allowed) & (apart <= 2 * allowed)
-            found: dict[int, list[str]] = {}
-            for row in islice(np.flatnonzero(near), CLOSE):
-                distance = slips(letters, names[row], int(allowed[row]))
-                if distance <= allowed[row] and (distance < 2 or letters[0] == names[row][0]):
-                    found.setdefault(distance, []).append(names[row])
-            return found[min(found)] if found else []
-        return []
+        if len(letters) > TYPED:
+            return []
+        names, lengths, masks = self._groups.get(_digits(letters), _NONE)
+        allowed = np.where(lengths >= 9, 2, 1)
+        apart = np.bitwise_count(masks ^ np.uint32(_letters(letters)))  # a slip changes two kinds of letters at most
+        rows = np.flatnonzero((np.abs(lengths - len(letters)) <= allowed) & (apart <= 2 * allowed))
+        found: dict[int, list[str]] = {}
+        for row in rows[np.argsort(apart[rows], kind="stable")][:CLOSE]:
+            distance = slips(letters, names[row], int(allowed[row]))
+            if distance <= allowed[row] and (distance < 2 or letters[0] == names[row][0]):
+                found.setdefault(distance, []).append(names[row])
+        return found[min(found)] if found and 0 not in found else []
 
 
 _NONE: Final[tuple[list[str], NDArray[np.int16], NDArray[np.uint32]]] = (
