@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import numpy as np
 from rich.table import Table
@@ -21,6 +22,7 @@ from rich.table import Table
 from cag.answer_cache import QUESTIONS, AnswerCache, alike_ones, packed
 from cag.cached_answers import CachedAnswers
 from cag.library import Library
+from cag.plan import Catalog, plan
 from cag.remembered import Keys, Remembered
 from cag.runbook_follower import RunbookFollower
 from cag.store import RunbookReader
@@ -251,10 +253,20 @@ def judge(asks: Questions, embedder: Embedder, least: float) -> Mapping[str, Cou
         closest = kept[int(near.argmax())] if near.max() >= least else None
         counts["asked"] += 1
         counts["could hit"] += ask.meaning in meanings
-        if hit is not None:
-            counts["right" if asks.kept[kept[int(hit, 16)]] == ask.meaning else "wrong"] += 1
+        right = hit is not None and asks.kept[kept[int(hit, 16)]] == ask.meaning
+        counts["right"] += right
+        counts["wrong"] += hit is not None and not right
+        counts["right, past the plan"] += right and _bucket(ask.question) == _bucket(kept[int(hit or "0", 16)]) != ""
         counts["wrong by cosine alone"] += closest is not None and asks.kept[closest] != ask.meaning
     return found
+
+
+def _bucket(question: str) -> str:
+    """Of the plan as it is made without any telemetry; empty when it takes the question to be about what runs now."""
+    window, zone = timedelta(minutes=30), ZoneInfo("UTC")
+    made = plan(_query(question).turns, now=NOW, catalog=Catalog(), default_window=window, zone=zone)
+    key = Keys(Settings(), "bench", "").of(_query(question), made, "1")
+    return key.bucket if key else ""
 
 
 # -- edits -------------------------------------------------------------------------------------------------------------
@@ -323,7 +335,7 @@ def _told(
         goal = f"{GOALS_MS[name]:g}" if name in GOALS_MS else "-"
         looks.add_row(name, f"{each['p50']:.2f}", f"{each['p99']:.2f}", goal, f"{each['p99 cpu']:.2f}")
     bench.out.print(looks)
-    columns = ("asked", "could hit", "right", "wrong", "wrong by cosine alone")
+    columns = ("asked", "could hit", "right", "right, past the plan", "wrong", "wrong by cosine alone")
     table = Table("question", *columns, title="paraphrases and near misses")
     total: Counter[str] = Counter()
     for kind, counts in hits.items():
@@ -350,6 +362,9 @@ def _told(
         "wrong_by_cosine_alone": round(total["wrong by cosine alone"] / total["asked"], 4),
         "asked": total["asked"],
         "reworded_found": round(reworded, 4),
+        "reworded_found_past_the_plan": round(
+            hits["reworded"]["right, past the plan"] / hits["reworded"]["could hit"], 4
+        ),
         "crowd_calls": crowd,
         "redis_gone_ms": {"first": round(outage[0], 2), "then": round(float(np.median(outage[1:])), 4)},
         "edit_s": [round(s, 2) for s in edits_s],
