@@ -49,8 +49,9 @@ def log(at_s: float, text: str, pod: object = POD, level: str = "error") -> Mess
 def event(at_s: float, count: int, message: str, reason: str = "BackOff") -> Message:
     subject = workload_subject(POD) if reason == "ScalingReplicaSet" else pod_subject(POD)
     seen = Observation(
-        at_s=at_s, first_s=min(at_s, MOMENT_S - 600), uid=f"uid-{reason}", count=count, subject=subject, reason=reason,
-        message=message, warning=reason == "BackOff", component="kubelet", shape="core",
+        at_s=at_s, first_s=min(at_s, MOMENT_S - 600) if reason == "BackOff" else at_s, uid=f"uid-{reason}",
+        count=count, subject=subject, reason=reason, message=message, warning=reason == "BackOff",
+        component="kubelet", shape="core",
     )  # fmt: skip
     value = formats.event_exporter(seen)
     return Message(topic="k8s-events", key=None, value=value, timestamp_ms=int(at_s * 1000))
@@ -167,3 +168,12 @@ def test_what_is_gone_is_still_known_by_its_name(installation: Installation) -> 
     assert found.plan.workloads == ("gateway",)
     assert found.plan.span.start <= then <= found.plan.span.end
     assert "edge certificate expired" in [e.text for e in found.evidence]
+
+
+def test_the_deploy_that_is_meant_is_the_latest_before_the_question(installation: Installation) -> None:
+    found = installation.context("what went wrong after the deploy of cart?", now=MOMENT, limit=50)
+    assert found.plan.anchor == "change"
+    assert "around the change of cart" in found.plan.span.said
+    assert found.plan.span.start == datetime.fromtimestamp(MOMENT_S - 400 - 600, UTC)
+    assert any("Scaled up replica set" in e.text for e in found.evidence)
+    assert not LATER.search(found.model_dump_json(include={"plan", "evidence"}))
