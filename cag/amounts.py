@@ -2,7 +2,7 @@
 
 A stated number is right when evidence holds the same one, in whatever unit, or one that it is a rounding of: to the
 last decimal place given ("0.33 GiB" of 336 MiB, "21 s" of 21272 ms), with a word such as "about" to the last digit
-that is not zero or by 5 % ("about 340" of 336), with "over" or "nearly" up to the next such step.
+that is not zero ("about 340" of 336; steps of five count as such), with "over" or "under" up to the next such step.
 """
 
 import re
@@ -69,13 +69,14 @@ def amounts(text: str) -> Iterator[Amount]:
         unit = (found["unit"] or "").strip(" -").lower()
         dimension, scales = _unit(unit, glued=not (found["unit"] or " ").startswith((" ", "-")))
         zeros = len(digits) - len(digits.rstrip("0")) if not part and digits.strip("0") else 0
+        fives = 5 if digits.rstrip("0").endswith("5") and len(digits) > 1 and not part else 1
         step = 10.0 ** -(len(part) - 1) if part else 1.0
         before = text[max(0, found.start() - 16) : found.start()]
         yield Amount(
             said=found.group().strip() if dimension else found["number"] + part,
             value=float(digits + part),
             step=step,
-            rough=step * 10.0**zeros,
+            rough=step * 10.0**zeros * fives,
             dimension=dimension,
             scales=scales,
             sense=_sense(before),
@@ -119,6 +120,8 @@ def stands_for(stated: Amount, known: Amount) -> bool:
         return _near(stated, stated.value, 1.0, known.value * 100, known.step * 100)
     if (stated.dimension and known.dimension) or (stated.dimension == "time" and known.noun):
         return False
+    if stated.dimension == "time":
+        return stated.value == known.value  # of a number without a unit, which may be anything
     return _near(stated, stated.value, 1.0, known.value, known.step)
 
 
@@ -130,9 +133,9 @@ def _near(stated: Amount, mine: float, scale: float, its: float, its_step: float
     if its_step < step * 0.999 and (apart <= step * 0.5000001 or 0 < its - mine < step):
         return True
     if stated.sense == "about":
-        return apart <= max(min(rough / 2, 0.15 * mine), 0.05 * mine)
+        return apart <= min(rough / 2, 0.15 * mine)
     if stated.sense == "over":
-        return 0 <= its - mine <= max(min(rough, 0.5 * mine), 0.05 * mine)
+        return 0 <= its - mine <= max(rough, 0.05 * mine)
     if stated.sense == "under":
         return 0 <= mine - its <= max(min(rough, 0.5 * mine), 0.05 * mine)
     return False

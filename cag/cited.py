@@ -34,7 +34,7 @@ class Piece:
     ) -> None:
         self._text = normal(text)
         self._place = place
-        self._moments = moments
+        self.when = moments
         self.said = self._text.lower()
         self.counts = (count,) if count else ()
         self.guide = guide
@@ -64,7 +64,7 @@ class Piece:
     def moments(self) -> stated_times.Known:
         """When it began and ended."""
         known = stated_times.Known(self._place.zone, self._place.offset_s)
-        for moment in self._moments:
+        for moment in self.when:
             known.add(moment)
         return known
 

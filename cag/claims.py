@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 from cag import amounts, stated_times
 from cag.amounts import Amount
 from cag.cited import Piece, Place, holds_any, known_name, said_in, spelled
-from cag.stated_times import CLOCK, DATE
+from cag.ordinary import ordinary
 from cag.wording import (
     ACRONYMS,
     COMMON_NAMES,
@@ -53,26 +53,33 @@ _LOOSE: Final = re.compile(
     r"|(?P<three>[Tt]ripled)|[Hh]alved)\b"
 )
 _ORDERS_OF: Final = {"dozens": (12, 200), "hundreds": (100, 2e3), "thousands": (1e3, 2e4), "millions": (1e6, 2e9)}
-_COUNTED: Final = ("times", "occurrences", "x", "time")
+_COUNTED: Final = ("times", "occurrences", "x", "time", "lines", "messages", "log")
 _SUMMED: Final = re.compile(r"\b(?:total|altogether|combined|together|in all|sum)\b", re.IGNORECASE)
 _CALLED: Final = re.compile(
     r"\b(?:namespace|workload|deployment|statefulset|daemonset|node|cluster|host|pod|service|container)s? "
     r"(?:called |named )?(?P<after>[a-z][a-z0-9]{2,})"
-    r"(?= (?:logged|got|is|was|has|had|wrote|reported|shows?|since|at)\b|[ .,;:!)]*$)"
+    r"(?= (?:logged|got|is|was|has|had|wrote|reported|shows?|since|at|cannot)\b|[ .,;:!)]*$)"
     r"|(?:^[| ]*|\b(?:when|where|that|while|because|and|as) |, )(?P<actor>[a-z][a-z0-9]{2,})"
-    r"(?= (?:logged|emitted|printed)\b)"
+    r"(?= (?:logged|emitted|printed|said|first)\b)"
     r"|^[| ]*(?P<first>[a-z][a-z0-9]{2,})"
     r"(?=:| \||(?:'s)? (?:reports?|reported|wrote|crashed|restarted|shows?|showed|has|had|is|was|got|repeated|keeps?"
     r"|cannot|received|does|did|started|failed)\b)"
+    r"|^(?P<reason>Pulled|Pulling|Created|Started|Killing|Evicted|Unhealthy|Scheduled|Rebooted)(?=:| \()"
     r"|\b[Tt]he (?P<before>[a-z][a-z0-9]{2,}) (?:workload|deployment|namespace|pods?|service|statefulset|container)\b"
-    r"|\b(?:[Aa]lert|[Ee]vent|[Rr]eason)s? (?:named |called )?(?P<title>[A-Z][A-Za-z]{3,})\b"
+    r"|\b(?:[Aa]lert|[Ee]vent|[Rr]eason|type)s? (?:named |called )?(?P<title>[A-Z][A-Za-z]{3,})\b"
     r"|\b(?:[Ii]n|of|[Ff]rom|by|[Ff]or|[Oo]n|against) (?P<behind>[a-z][a-z0-9]{3,})"
     r"(?=[ .;:!)]*$|, | (?:is|was|has|since|between|until|at|in|to|and|with|because|after|before|while|when|which"
-    r"|where)\b| _)"
+    r"|where|say|show)\b| _)"
+)
+# Reasons of Kubernetes events that look like ordinary words; at the beginning only where a name stands.
+_REASONS: Final = frozenset(("Evicted", "Unhealthy", "Killing", "Pulled", "Rebooted", "Preempted"))
+_NAMED_FIRST: Final = re.compile(
+    r"[:(]| \(| (?:was|is|has|went|appears?|started|began|stands|for|on|fires|fired|concerns?)\b"
 )
 _ENGLISH: Final = re.compile(
     r".*(?:ion|ing|ment|ness|ity|ance|ence|ure|ed|es|ly|ism|al|ive|age|ess|ers|ors|ts|ns|ls|th)"
 )
+_APART: Final = re.compile(r"\b(?:later|earlier|before|after|apart)\b", re.IGNORECASE)
 _NO_NAMES: Final = PLAIN_NOUNS | UNSAID
 _LOOKED_AT: Final = re.compile(r"\b(?:last|past|previous|window|period|range|looked)\b", re.IGNORECASE)
 _QUOTES_LINE: Final = " __ "  # stands for a quote of several words: the right piece is cited
@@ -91,6 +98,7 @@ class Claims:
         self._pieces: dict[int, Piece] = {}
         self._asked = self._question(plan)
         self._names = frozenset(_names(evidence))
+        self._titles = _REASONS | {e.title.partition(" ")[0] for e in evidence if e.kind in ("event", "alert")}
         self._exist = exist
         self._everything: str | None = None
 
@@ -137,9 +145,9 @@ class Claims:
                 allowed = [*pieces, self._asked] if live else self._all()
                 if not all(part.lower() in COMMON_NAMES or known_name(part, allowed) for part in _parts(quote)):
                     return "", f"`{quote[:60]}` is not in the evidence"
-            elif found["code"] and (_COMMAND.match(quote) or " " not in quote or not live):
+            elif found["code"] and (_COMMAND.match(quote) or " " not in quote or (not live and " -" in quote)):
                 out.append(f" {_arguments(quote)} ")
-            elif not live and all(said_in(word, [*pieces, self._asked]) for word in quote.split()):
+            elif not live and said_in(quote, self._all()):
                 continue
             else:
                 return "", f'"{quote[:60]}" is not in the evidence'
@@ -156,11 +164,10 @@ class Claims:
                     or self._asked.written.has(stated)
                 ):
                     return "", f"the time {stated.said} is not in the evidence"
-            text = CLOCK.sub(" ", text)
         for said, day in stated_times.dates(text):
             if not any(known.holds_day(*day) for p in (*pieces, self._asked) for known in (p.moments, p.written)):
                 return "", f"the date {said} is not in the evidence"
-        return DATE.sub(" ", text), ""
+        return stated_times.without(text), ""
 
     def _tokens(self, text: str, pieces: list[Piece], *, live: bool) -> tuple[str, int, str]:
         """The text without names, and how many different ones it had."""
@@ -170,10 +177,10 @@ class Claims:
             token = found.group()
             lowered = token.lower()
             if token.isalpha() and (token.islower() or token.istitle()):
-                if lowered in self._names or (lowered in self._exist and lowered not in _NO_NAMES):
+                if self._names_something(token, lowered, text, found):
                     names.add(lowered)
-                    if not holds_any(allowed, lowered):
-                        return "", 0, f"{token} is not in the cited evidence"
+                if lowered in names and not holds_any(allowed, lowered):
+                    return "", 0, f"{token} is not in the cited evidence"
                 continue
             if _is_measure(token):
                 continue
@@ -193,6 +200,12 @@ class Claims:
             ):
                 return "", 0, f"{called} is not in the cited evidence"
         return " ".join([*out, text[at:]]), len(names), ""
+
+    def _names_something(self, token: str, lowered: str, text: str, found: re.Match[str]) -> bool:
+        """Whether an ordinary word is the name of something that the evidence or the catalog of names has."""
+        if lowered in self._names or (lowered in self._exist and lowered not in _NO_NAMES):
+            return True
+        return token in self._titles and bool(found.start() or _NAMED_FIRST.match(text, found.end()))
 
     def _numbers(self, text: str, pieces: list[Piece], names: int) -> str:
         worded = amounts.in_digits(text)
@@ -214,6 +227,9 @@ class Claims:
                 right = any(amounts.stands_for(stated, n) for n in known if not counted or n.noun in _COUNTED)
             if not right and stated.dimension == "time":
                 right = any(_is(stated, piece.lasting_s) for piece in lasting)
+                if not right and _APART.search(text):
+                    moments = [moment for piece in (*pieces, self._asked) for moment in piece.when]
+                    right = any(_is(stated, (b - a).total_seconds()) for a in moments for b in moments if b > a)
             if not right and changed and _derived(worded, stated):
                 right = any(amounts.follows_from(stated, piece.numbers) for piece in pieces)
             if not right and stated.value <= 12 and not stated.dimension and stated.step == 1:
@@ -302,7 +318,7 @@ def _plain_word(word: str, place: str) -> bool:
     """Whether a word where a name might stand is an ordinary one."""
     if word in UNSAID or (place == "after" and word.endswith(("s", "ed"))):
         return True
-    return place == "behind" and (word in PLAIN_NOUNS or _ENGLISH.fullmatch(word) is not None)
+    return place == "behind" and (word in PLAIN_NOUNS or ordinary(word) or _ENGLISH.fullmatch(word) is not None)
 
 
 def _derived(text: str, stated: Amount) -> bool:

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from cag.claims import QUOTED, Claims
 from cag.inert import UNSEEN
 from cag.sentences import CITATION, Sentences, Unit
-from cag.statements import MARKER, bare, kind_of
+from cag.statements import MARKER, bare, is_heading, kind_of
 from schemas.context import Evidence, Plan, Verification
 
 Action = Literal["mark", "remove", "off"]
@@ -29,7 +29,11 @@ LEAST_PIECE: Final = 80  # of a sentence, however little may be held back
 # What renderers turn into links by themselves, and the beginnings of these at the end of a text.
 _SPECIAL: Final = re.compile(r"[\[\]<]|https?://|ftp://|www\.", re.IGNORECASE)
 _BEGUN: Final = re.compile(r"(?:h(?:t(?:t(?:ps?(?::/?)?)?)?)?|f(?:t(?:p(?::/?)?)?)?|w{1,3})\Z", re.IGNORECASE)
-_HARMLESS: Final = re.compile(r"[A-Za-z0-9 ,;()!?'\"`*_-]*[ ,;()!?'\"`*A-EGI-OQRUVXYZa-egi-oqruvxyz0-9-]")
+# Text that is nothing of all this, and at whose end nothing of it begins; most of what a model says.
+_HARMLESS: Final = re.compile(
+    r"[A-Za-z0-9 ,;:.()!?'\"`*_-]*"
+    r"(?:[A-EGI-OQRUVXYZa-egi-oqruvxyz0-9 ,;.()!?'\"`*_-]|(?<![hftHFT])[tT]|(?<![tT])[pP]|(?<![pP])[sS]|(?<![pPsS]):)"
+)
 _ADDRESS_END: Final = re.compile(r"[\s<>()\[\]\"'`]")
 # Bounded, so that little is held back: a bracket that stays open for longer is a bracket.
 _BRACKET: Final = re.compile(r"\[([^\[\]\n]{0,80})(\]?)")
@@ -47,6 +51,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 _URL: Final = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w./%#?=&+~@:,;-]*)?", re.ASCII)
 _URL_TAIL: Final = ".,;:!?"
+_AFTER_COLON: Final = re.compile(r": .*(?:\"it\"|\d)")  # "Look at checkout: ..." says something after all
 _LOGGED: Final = ("", "text", "txt", "log", "logs", "console", "output", "none", "plaintext")
 
 
@@ -66,7 +71,7 @@ class _Links:
         return len(self._held)
 
     def feed(self, delta: str) -> str:
-        if not self._held and not self._in_address and _HARMLESS.fullmatch(delta):
+        if not self._held and not self._in_address and _HARMLESS.fullmatch(delta) and "w." not in delta.lower():
             self._before = delta[-1]
             return delta
         self._held += UNSEEN.sub("", delta).translate(_LENTICULAR)
@@ -227,7 +232,10 @@ class Verifier:
 
     def feed(self, delta: str) -> str:
         text = self._links.feed(delta)
-        return text if self._action == "off" else "".join(map(self._shown, self._sentences.feed(text)))
+        if self._action == "off":
+            return text
+        units = self._sentences.feed(text)
+        return "".join(map(self._shown, units)) if units else ""
 
     def finish(self) -> str:
         text = self._links.finish()
@@ -278,14 +286,16 @@ class Verifier:
             return "" if not self._logged or self._claims.free(line) else f"{line[:60]!r} is not in the evidence"
         cited = [int(number) for found in CITATION.finditer(unit.text) for number in found[1].split(", ")]
         words = bare(CITATION.sub("", unit.text))
-        plain = QUOTED.sub('"_"', words)  # what is quoted is no advice of this answer's
-        kind = kind_of(plain, unit.form)
+        plain = QUOTED.sub('"it"', words)  # what is quoted is no advice of this answer's
+        kind = kind_of(plain, "heading" if is_heading(unit.text) else unit.form)
         self._facts += (kind == "fact" or bool(cited)) and unit.whole
         if not unit.whole:
             return self._claims.fault(words, cited or self._all, live=False)
         if not cited:
             return f"no citation: {words}" if kind == "fact" else ""
-        return self._claims.fault(words, cited, live=kind in ("fact", "aside"))
+        return self._claims.fault(
+            words, cited, live=kind in ("fact", "aside") or _AFTER_COLON.search(plain) is not None
+        )
 
     def _kept(self, unit: Unit, *, wrong: bool) -> str:
         if not wrong:

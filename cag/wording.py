@@ -39,21 +39,22 @@ def _stem(word: str) -> str:
 
 
 _UNSAID_WORDS: Final = """
-the and for are was were has have had been being this that these those with without from into onto its their there here
-then than but not all any each every both some more most least less much many few other another same such only just also
-very can could may might should would will shall must does did done doing which who whom whose what when where why how
-between since until after before during while within about around over under above below again still now first last next
-new old late later early earlier because therefore thus hence due cause causes caused causing result results resulted
-means mean meaning show shows showed shown showing see seen say says said saying tell tells report reports reported
-reporting indicate indicates indicated log logs logged logging line lines message messages event events alert alerts
-metric metrics evidence record records runbook runbooks section pod pods service services container containers workload
-workloads deployment node nodes namespace cluster kubernetes error errors warning warnings failure failures fail fails
-failed failing problem problems issue issues incident time times minute minutes second seconds hour hours once twice one
-two three four five six seven eight nine ten affected likely probably root main most recent current currently happened
-happens occurred occurs began begins started starts starting start kept keeps continued continues ongoing repeated
-repeatedly same different several upstream downstream whole entire following similar single own our your you they them
-it's is in on at of to by as an be or if so no up out off per via new failing broken healthy running ready primary
-replica backend frontend database affected application app target source calling dependent latest existing"""
+the and for are was were has have had been being this that these those with without from into onto its their there
+here then than but not all any each every both some more most least less much many few other another same such only
+just also very can could may might should would will shall must does did done doing which who whom whose what when
+where why how between since until after before during while within about around over under above below again still now
+first last next new old late later early earlier because therefore thus hence due cause causes caused causing result
+results resulted means mean meaning show shows showed shown showing see seen say says said saying tell tells report
+reports reported reporting indicate indicates indicated log logs logged logging line lines message messages event
+events alert alerts metric metrics evidence record records runbook runbooks section pod pods service services
+container containers workload workloads deployment node nodes namespace cluster kubernetes error errors warning
+warnings failure failures fail fails failed failing problem problems issue issues incident time times minute minutes
+second seconds hour hours once twice one two three four five six seven eight nine ten affected likely probably root
+main most recent current currently happened happens occurred occurs began begins started starts starting start kept
+keeps continued continues ongoing repeated repeatedly same different several upstream downstream whole entire
+following similar single own our your you they them it's is in on at of to by as an be or if so no up out off per via
+new failing broken healthy running ready primary replica database affected application app target source calling
+dependent latest existing"""
 UNSAID: Final = frozenset(_UNSAID_WORDS.split())
 
 _ACRONYM_WORDS: Final = """

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from cag.verify import Action, Verifier
 from schemas.context import Verification
-from tests.answers.forms import ASIDES, FILLERS, HALVES, Half, Part, Said, Slot, Wrong, forms_for, say
+from tests.answers.forms import FILLERS, HALVES, PHRASINGS, Half, Part, Said, Slot, Wrong, forms_for, say
 from tests.answers.grounds import Ground, grounds
 from tests.answers.trial import Outcome, Trial
 
@@ -39,6 +39,7 @@ APART: Final = ("number of the same piece", "citation of a piece that says the s
 _DIGITS: Final = re.compile(r"\d+")
 _CLOCK: Final = re.compile(r"(\d\d):(\d\d)(?::(\d\d))?")
 _MADE_UP: Final = ("billing", "loyalty", "warehouse", "scheduler")  # names that nothing has
+_ENDED: Final = re.compile(r"[.?!:]\s?(?:\[\d+\])?$")
 _OTHER_WORDS: Final = ("succeeded", "never", "ignored", "healthy", "completed", "disk", "cache", "quickly", "accepted")
 
 
@@ -114,7 +115,7 @@ def write(ground: Ground, half: Half, rng: Random) -> Answer:
             said.append(_moved_citation(sentence, rng))
         if len(said) == SENTENCES:
             break
-    for aside in rng.sample(ASIDES[half], 2):
+    for aside in rng.sample(PHRASINGS[half].ASIDES, 2):
         said.insert(rng.randint(0, len(said)), aside)
     return Answer(ground, tuple(said), rng.choice(STYLES), rng.random() < 0.25)
 
@@ -122,7 +123,7 @@ def write(ground: Ground, half: Half, rng: Random) -> Answer:
 def _moved_citation(sentence: Said, rng: Random) -> Said:
     """Some models put it behind the full stop."""
     *parts, cite, stop = sentence.parts
-    if stop != "." or not isinstance(cite, Slot) or rng.random() > 0.15:
+    if stop != "." or not isinstance(cite, Slot) or cite.kind != "citation" or rng.random() > 0.15:
         return sentence
     last = str(parts[-1]).rstrip() if isinstance(parts[-1], str) else parts[-1]
     return replace(sentence, parts=(*parts[:-1], last, rng.choice((". ", ".")), cite))
@@ -149,6 +150,7 @@ def _listed(texts: list[str], marker: Callable[[int], str]) -> str:
 def _paragraph(texts: list[str]) -> str:
     """Headings and rows stand on lines of their own."""
     own = [text.startswith(("#", "**", "|")) and not text.endswith(".") for text in texts]
+    texts = [text if alone or _ENDED.search(text) else f"{text}." for text, alone in zip(texts, own, strict=True)]
     return "".join(f"\n\n{text}\n\n" if alone else f"{text} " for text, alone in zip(texts, own, strict=True)).strip()
 
 
@@ -208,6 +210,8 @@ def wrong_number(text: str, rng: Random) -> str:
     value = float(found.group().replace(",", ""))
     about = text.startswith(("about", "roughly", "more"))
     ways = [value * 10, value * 2, value * 1.4 + 2, value * 0.6 + (value <= 2) * 3]
+    if text.startswith("more"):  # than less is true as well
+        ways = [value * 10, value * 4]
     if not about and value >= 10:
         ways += [value + rng.randint(1, 9) * (1 if value < 100 else 10), value + rng.randint(3, 9)]
     new = rng.choice(ways)
