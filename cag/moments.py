@@ -69,7 +69,7 @@ class Times:
     zone: tzinfo = UTC
     other: Other | None = None
 
-    def compared(self, base: Span) -> Span | None:
+    def compared(self, base: Span, now: datetime) -> Span | None:
         """The other period; just as long as `base` unless it says itself how long, since only then counts compare."""
         if self.other is None or self.other.span is not None:
             return self.other.span if self.other else None
@@ -77,7 +77,8 @@ class Times:
         if self.other.day is not None:
             back = base.start.astimezone(self.zone).date() - self.other.day
             start, end = (_earlier(moment, back, self.zone) for moment in (base.start, base.end))
-            return Span(start=min(start, end), end=end, said=said)
+            end = min(end, now)  # the other day may be the later one
+            return Span(start=start, end=end, said=said) if start < end else None
         earlier = earlier or base.end - base.start
         return Span(start=base.start - earlier, end=base.end - earlier, said=said)
 

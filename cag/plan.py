@@ -172,7 +172,7 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
         identifiers=subject.identifiers,
         intent=intent or _inherited(said[1:], now, zone, default_window, follows),
         about="runbook" if runbook else "live",
-        compared=times[0].compared(span),
+        compared=times[0].compared(span, end),
         anchor="change" if anchored else "",
         zone=zone.key,
         search_text=_searched(said[0], subject.text),

@@ -20,9 +20,9 @@ GREENWICH = ZoneInfo("UTC")
 KINDS = ("clusters", "namespaces", "workloads", "pods", "nodes", "alerts", "metrics", "identifiers")
 
 
-def asked(*turns: str, zone: str = "UTC") -> Plan:
+def asked(*turns: str, zone: str = "UTC", now: datetime = NOW) -> Plan:
     said = [Turn(role="assistant" if t.startswith("A:") else "user", content=t.removeprefix("A:")) for t in turns]
-    return plan(said, now=NOW, catalog=CATALOG, default_window=WINDOW, zone=ZoneInfo(zone))
+    return plan(said, now=now, catalog=CATALOG, default_window=WINDOW, zone=ZoneInfo(zone))
 
 
 def span_of(question: str, *, now: datetime = NOW, zone: ZoneInfo = GREENWICH) -> Span | None:
@@ -193,7 +193,7 @@ def test_what_is_compared_is_as_long_also_over_a_clock_change() -> None:
     now = datetime(2026, 10, 25, 12, 0, tzinfo=UTC)  # clocks went back in Berlin that night
     times = times_of("today vs yesterday", now=now, zone=BERLIN, default=WINDOW)
     assert times.span is not None
-    other = times.compared(times.span)
+    other = times.compared(times.span, now)
     assert other is not None
     assert [f"{m:%d %H:%M}" for m in (times.span.start, times.span.end)] == ["24 22:00", "25 12:00"]
     assert [f"{m:%d %H:%M}" for m in (other.start, other.end)] == [
@@ -259,12 +259,25 @@ PIECES = st.sampled_from([
 ])  # fmt: skip
 
 
-@given(st.lists(st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map(" ".join)), min_size=1, max_size=3))
-def test_anything_is_planned_and_always_the_same(texts: list[str]) -> None:
-    made = asked(*texts)
-    assert made == asked(*texts)
+NOWS = st.sampled_from([
+    NOW, datetime(2026, 3, 29, 1, 30, tzinfo=UTC), datetime(2026, 10, 25, 0, 59, tzinfo=UTC),
+    datetime(2028, 2, 29, 23, 59, 59, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC),
+])  # fmt: skip
+ZONES = st.sampled_from(["UTC", "Europe/Berlin", "America/Sao_Paulo", "Asia/Kolkata", "Australia/Lord_Howe"])
+
+
+@given(
+    texts=st.lists(
+        st.one_of(st.text(max_size=40), st.lists(PIECES, max_size=12).map(" ".join)), min_size=1, max_size=3
+    ),
+    now=NOWS,
+    zone=ZONES,
+)
+def test_anything_is_planned_and_always_the_same(texts: list[str], now: datetime, zone: str) -> None:
+    made = asked(*texts, now=now, zone=zone)
+    assert made == asked(*texts, now=now, zone=zone)
     for span in (made.span, made.compared or made.span):
-        assert span.start <= span.end <= NOW
+        assert span.start <= span.end <= now
         assert span.end - span.start <= LONGEST + timedelta(hours=1)
     for kind in ("clusters", "namespaces", "workloads", "nodes", "alerts", "metrics"):
         assert getattr(CATALOG, kind).issuperset(getattr(made, kind))
