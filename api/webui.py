@@ -27,7 +27,7 @@ LINE_CHARS: Final = 84  # what the dialog of a source shows without scrolling si
 NAME_CHARS: Final = 30  # a longer name of a source is cut out in its middle, where a marker shows it
 
 FOLLOW_UPS: Final = (
-    "What changed{} in the hour before?",
+    "What changed{} in the last hour?",
     "Which runbook covers this, and what is its first step?",
     "Is anything else affected right now?",
 )

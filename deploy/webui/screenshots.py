@@ -26,7 +26,6 @@ INCIDENT: Final = "pool-exhaustion"
 MINUTES: Final = 20.0
 HEIGHT: Final = 1180  # a whole answer; the width is always 1280
 FRESH_S, PATIENCE_S = 5.0, 120.0
-FOLLOW_UP: Final = "and its database?"
 MODEL: Final = "model"
 
 
@@ -85,7 +84,7 @@ def _evidence_alone(browser: Browser, url: str, question: str, folder: Path) -> 
     browser.do("source", leave_open=True)
     browser.do("shoot", path=_png(folder))
     browser.do("leave")
-    browser.do("ask", text=FOLLOW_UP)
+    browser.do("suggestion")
     browser.do("answer", number=2)
     browser.do("shoot", path=_png(folder, "follow-up"), top=True)
 

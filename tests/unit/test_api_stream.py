@@ -155,7 +155,7 @@ async def test_follow_ups_are_about_whom_the_answer_names_first() -> None:
     prompt = f'### Task:\nPredict "follow_ups"\n{talk}'
     response = await post(ASK | {"messages": [{"role": "user", "content": prompt}], "stream": False})
     answer = json.loads(response.json()["choices"][0]["message"]["content"])
-    assert answer["follow_ups"][0] == "What changed in checkout-7d9f-abcde in the hour before?"
+    assert answer["follow_ups"][0] == "What changed in checkout-7d9f-abcde in the last hour?"
 
 
 async def test_a_question_about_tasks_is_a_question() -> None:
