@@ -19,7 +19,7 @@ from deploy.judge import meets, ranks
 from deploy.local.services import Endpoints
 from processors.index import connect
 from schemas.context import Context, Evidence, Plan, Scope
-from schemas.settings import InputSettings, Kafka, OpenSearch
+from schemas.settings import Api, InputSettings, Kafka, OpenSearch
 from tests.evaluation.baselines import Baselines
 from tests.evaluation.sets import LabelledSet, Recording, Task
 
@@ -145,8 +145,9 @@ def ask(
 
 
 def abstains(plan: Plan, evidence: Sequence[Evidence]) -> bool:
-    """Whether the product's own answer without a model says that nothing stands out."""
-    return not called_wrong(plan, [piece for piece in evidence if piece.kind != "runbook"])
+    """Whether the product's own answer without a model says that nothing stands out, of as many pieces as it is given."""
+    facts = [piece for piece in evidence if piece.kind != "runbook"]
+    return not called_wrong(plan, facts[: Api().max_evidence])
 
 
 def sentences(answer: str) -> list[str]:
