@@ -145,7 +145,7 @@ def ask(
 
 
 def abstains(plan: Plan, evidence: Sequence[Evidence]) -> bool:
-    """Whether the product's own answer without a model says that nothing stands out, of as many pieces as it is given."""
+    """Whether the product's own answer without a model says that nothing stands out; it gets so many pieces."""
     facts = [piece for piece in evidence if piece.kind != "runbook"]
     return not called_wrong(plan, facts[: Api().max_evidence])
 
