@@ -206,7 +206,7 @@ def with_trouble(seen: Freshness, trouble: Sequence[str]) -> Freshness:
     """The same with what went wrong elsewhere, which is said first."""
     if not trouble:
         return seen
-    missing = (*trouble, *seen.missing)
+    missing = tuple(dict.fromkeys((*trouble, *seen.missing)))  # what two have met is said once
     sources = len([s for s in seen.sources if seen.asked_at - s.newest < FORGOTTEN_AFTER])
     said = statement(seen.newest, seen.asked_at, sources, missing)
     return seen.model_copy(update={"missing": missing, "statement": said})

@@ -14,6 +14,7 @@ from cag.reads import IndexReader, Live, LiveGeneration, Partial
 from cag.retrieval import Retrieval, Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.scope import visible_in
+from cag.spelling import index_of
 from processors.embed import Embedder
 from processors.generation import names_for
 from schemas.answer import Query
@@ -136,6 +137,8 @@ class Gathering:
             return known[1] if known else Catalog()
         if len(self._catalogs) > CATALOGS:
             self._catalogs.clear()
+        if known is None or known[1] != catalog:
+            await asyncio.to_thread(index_of, catalog)  # of ten thousand names: 0.15 s, which others need not wait for
         self._catalogs[scope] = (loop_now, catalog)
         return catalog
 
