@@ -29,7 +29,7 @@ from cag.wording import (
 )
 from schemas.context import Evidence, Plan
 
-QUOTED: Final = re.compile(r"(?P<marks>`+)(?P<code>[^`]+)(?P=marks)|\"(?P<said>[^\"\n]{2,})\"")
+QUOTED: Final = re.compile(r"(?<!`)(?P<marks>`{1,3})(?!`)(?P<code>[^`]+)(?P=marks)|\"(?P<said>[^\"\n]{2,})\"")
 _TOKEN: Final = re.compile(r"[A-Za-z0-9](?:[\w./:@%-]*[A-Za-z0-9])?")
 _MEASURED: Final = re.compile(r"\d[\d.]*(?:[nuµm]?s|m|h|d|min|[KMGTkmgt]i?B?|B|x|rps|qps)(?:/s)?|(?:\d+[hms]){1,3}")
 _ORDINAL: Final = re.compile(r"\d+(?:st|nd|rd|th)", re.IGNORECASE)

@@ -256,6 +256,8 @@ class Verifier:
     def _shown(self, unit: Unit) -> str:
         if unit.form == "fence":
             return self._fence(unit)
+        if unit.text.isspace():
+            return unit.text
         wrong = self._wrong(unit)
         if wrong and not self._wrong_before:
             self._unsupported += 1

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cag.verify import Action, Verifier
+from cag.verify import MARK, TAKEN_OUT, Action, Verifier
 from schemas.context import Evidence, Plan, Span
 from tests.fake_assistant import NOW
 
@@ -159,3 +159,68 @@ def test_little_is_held_back_and_an_endless_address_costs_nothing() -> None:
         verifier.feed("http://e.example/" + "x" * 1_000)
     assert verifier.feed("[" * 10_000 + "<" * 10_000) != ""
     assert verifier.held < 700
+
+
+RUNBOOK = Evidence(
+    id="runbook-1",
+    kind="runbook",
+    text="See https://wiki.example.org/pool and [more](https://deep.wiki.example.org/a?b=c#d), not http://evil.example/x.",
+    url="https://runbooks.example.org/pool.md",
+)
+HOSTS = ("runbooks.example.org", ".wiki.example.org", "evil.example.org")
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("[pool](https://runbooks.example.org/pool.md)", "[pool](https://runbooks.example.org/pool.md)"),
+        ("at https://runbooks.example.org/pool.md.", "at https://runbooks.example.org/pool.md."),
+        ("[x](https://deep.wiki.example.org/a?b=c#d)", "[x](https://deep.wiki.example.org/a?b=c#d)"),
+        ("[x](https://wiki.example.org/pool)", "x (link removed)"),  # only what is below it
+        ("[x](https://runbooks.example.org/other.md)", "x (link removed)"),  # no runbook has it
+        ("https://runbooks.example.org/pool.md?q=secret", "(link removed)"),
+        ("[x](http://evil.example/x)", "x (link removed)"),
+        ("![x](https://runbooks.example.org/pool.md)", "!x (link removed)"),
+        ("[1](https://runbooks.example.org/pool.md)", "1 (link removed)"),
+        ("<https://runbooks.example.org/pool.md>", "(link removed)"),
+        ("[x]: https://runbooks.example.org/pool.md", "[x] : https://runbooks.example.org/pool.md"),
+    ],
+)
+def test_links_stay_when_a_runbook_has_them_and_their_host_is_allowed(said: str, shown: str) -> None:
+    for cut in range(len(said) + 1):
+        plan = Plan(question="", span=Span(start=NOW, end=NOW))
+        verifier = Verifier([RUNBOOK], plan=plan, action="off", link_hosts=HOSTS)
+        assert verifier.feed(said[:cut]) + verifier.feed(said[cut:]) + verifier.finish() == shown
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"), [("so 【2】.", "so [2]."), ("so [1-3].", "so [1, 2, 3]."), ("so 【1†L3-L5】.", "so [1].")]
+)
+def test_other_forms_of_citations_become_ours(said: str, shown: str) -> None:
+    assert through(said) == shown
+
+
+def test_an_unsupported_sentence_is_marked_or_leaves_one_note() -> None:
+    said = "- It failed 9 times [1].\n- It failed 8 times [1].\n- It is 7 a b x [1].\n"
+    assert through(said, action="mark").count(MARK) == 2
+    assert through(said, action="remove") == f"- {TAKEN_OUT}\n- It is 7 a b x [1].\n"
+    assert through("```\nit failed 9 times\n```\n", action="mark") == f"```\nit failed 9 times\n```\n{MARK}\n"
+    assert through("```sh\nkubectl get pods\n```\n", action="mark") == "```sh\nkubectl get pods\n```\n"
+
+
+@pytest.mark.parametrize("hostile", ["a. ", "`", '"', "[1] ", "1.", "*", "\n", "x", "<a ", "0:0", "if a, ", "no no "])
+def test_hostile_text_is_held_within_bounds(hostile: str) -> None:
+    verifier = verifier_of(3, "mark")
+    text = (hostile * 64_000)[:64_000]
+    most = 0
+    for at in range(0, len(text), 16):
+        verifier.feed(text[at : at + 16])
+        most = max(most, verifier.held)
+    verifier.finish()
+    assert most <= 800
+
+
+def test_the_first_sentence_comes_as_soon_as_it_is_complete() -> None:
+    verifier = verifier_of(1, "mark")
+    assert verifier.feed("It is 7 a b x [1]") == ""
+    assert verifier.feed(". The") == "It is 7 a b x [1]. "
