@@ -46,11 +46,11 @@ def main(
         ):
             everything[name] = asked
             _show(name, asked, each=each, missed=missed)
+            details.parent.mkdir(parents=True, exist_ok=True)
+            details.write_bytes(orjson.dumps(recorded(everything), option=orjson.OPT_INDENT_2))
     except (FreshetError, httpx.HTTPError, ValueError, OSError) as error:
         notes.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(1) from None
-    details.parent.mkdir(parents=True, exist_ok=True)
-    details.write_bytes(orjson.dumps(recorded(everything), option=orjson.OPT_INDENT_2))
     notes.print(f"everything is in {details}", markup=False)
     found = _line(everything) | {"seconds": round(time.monotonic() - began), "hardware": hardware()}
     typer.echo(orjson.dumps(found).decode())
