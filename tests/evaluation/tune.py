@@ -41,6 +41,7 @@ FACTORS: Final = (
 WIDE, NEAR = 0.5, 0.15  # spread of the logarithm of weights, around the hand-set ones and around the best so far
 LEADERS: Final = 4  # of the first round, around which the second looks
 GAIN: Final = 0.005  # of nDCG on held-out families; less is noise
+LOSS: Final = 0.01  # the most that any one of them may lose
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,7 +183,7 @@ def report(pool: Sequence[Tried]) -> dict[str, Any]:
         folds[family] = {"as_set": before, "tuned_on_the_others": after}
     out.print(table)
     gain, best = float(np.mean(gains)), max(pool, key=lambda tried: goal(tried[1]))[0]
-    better = gain > GAIN and sum(errors) <= 0
+    better = gain > GAIN and min(gains) >= -LOSS and sum(errors) <= 0
     verdict = (
         "better. The best on all sets, to be stored as defaults of Ranking:"
         if better
