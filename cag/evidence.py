@@ -112,6 +112,8 @@ def log_candidates(
     places: Mapping[str, tuple[int, int]],
     span: Span,
     compared: Span | None = None,
+    *,
+    heard_ms: float = DAY_MS,
 ) -> list[Candidate]:
     """Patterns that were active in the range. `past`: how often each was said in the compared period or the day before.
 
@@ -140,7 +142,7 @@ def log_candidates(
             novel, times = _excess(count, usual), f" ({count} times, {int(before)} in the compared period)"
             text = line[: SHOWN_CHARS - len(times)] + times
         else:
-            novel = _novelty(first - seen_from, observed, before, count, end_ms - start_ms)
+            novel = _novelty(first - seen_from, observed, before, count, heard_ms)
         made.append(
             Candidate(
                 evidence=Evidence(
@@ -190,17 +192,18 @@ def _headline(workload: str, template: str) -> str:
     return f"{workload}: {words}" if workload else words
 
 
-def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, range_ms: float) -> float:
+def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, heard_ms: float) -> float:
     """How surprising it is that this was said when it was, from 0 to 1 (odds of a thousand to one).
 
     Never said in the day before: were its n lines spread evenly over what was observed, the first would come after a
     share f of the time with probability (1 - f)^n. Said before: the excess over the usual rate in standard deviations
-    of a Poisson count, of which six make 1.
+    of a Poisson count, of which six make 1. Usual is over the part of the day that was heard at all; of less than half
+    of what was observed nothing is concluded.
     """
     if before == 0:
         late = min(max(onset_ms / observed_ms, 0.0), 0.999)
         return min(-count * math.log10(1 - late) / 3, 1.0)
-    return _excess(count, before * range_ms / DAY_MS)
+    return _excess(count, before * observed_ms / max(heard_ms, observed_ms / 2))
 
 
 def _excess(count: int, usual: float) -> float:

@@ -120,12 +120,17 @@ def _of(pattern_ids: Sequence[str], when: Json, scope: Scope) -> Json:
 
 
 def history(plan: Plan, scope: Scope, pattern_ids: Sequence[str]) -> Json:
-    """How often the same was said in the compared period, or in the day before: the pattern's own normal."""
+    """How often the same was said in the compared period, or in the day before: the pattern's own normal.
+
+    `heard`: the minutes in which any of them was said, since the index may know less than a day, or have gaps.
+    """
     start, _ = millis(plan.span)
     before: Json = {"range": {"minute_ms": {"gte": start - HISTORY_MS, "lt": start - start % 60_000}}}
     if plan.compared:
         before = minutes_in(plan.compared)
-    return _per_pattern(_of(pattern_ids, before, scope), len(pattern_ids), _SEEN)
+    body = _per_pattern(_of(pattern_ids, before, scope), len(pattern_ids), _SEEN)
+    body["aggs"]["heard"] = {"cardinality": {"field": "minute_ms", "precision_threshold": HISTORY_MS // 60_000}}
+    return body
 
 
 def events(plan: Plan, scope: Scope, *, warning: bool, size: int) -> Json:

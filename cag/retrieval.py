@@ -27,7 +27,7 @@ from cag.reads import IndexReader, Partial
 from cag.series import metric_candidate, within
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Scope, Span
-from schemas.documents import DAY_MS, Names
+from schemas.documents import DAY_MS, MINUTE_MS, Names
 
 Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely
@@ -191,7 +191,8 @@ class Retrieval:
             ]
         )
         before = {b["key"]: b["seen"]["value"] for b in _buckets(past)}
-        return log_candidates(details, newest, before, places, plan.span, plan.compared)
+        heard = past.get("aggregations", {}).get("heard", {}).get("value", 0)
+        return log_candidates(details, newest, before, places, plan.span, plan.compared, heard_ms=heard * MINUTE_MS)
 
     async def _beginnings(
         self, plan: Plan, scope: Scope, where: "_Places", chosen: Sequence[Candidate]

@@ -167,6 +167,17 @@ def test_what_is_new_is_more_surprising(late: dict[str, Any], usual: dict[str, A
     assert 1 >= one.novel > two.novel >= 0
 
 
+@pytest.mark.parametrize(("heard_minutes", "novel"), [(1440, 1.0), (20, 0.0), (1, 0.0)])
+def test_usual_is_measured_over_what_was_heard(heard_minutes: int, novel: float) -> None:
+    """Twenty in the range, and as many in the twenty minutes before it that anything was heard in."""
+    since = bucket("other", first=END_MS - 20 * MINUTE)
+    details = {"aggregations": {"patterns": {"buckets": [said := bucket(count=20), since]}}}
+    newest = {"hits": {"hits": [said["newest"], since["newest"]]}}
+    past, heard_ms = {ID: 20.0}, heard_minutes * MINUTE
+    made, _ = log_candidates(details, newest, past, {}, SPAN, heard_ms=heard_ms)
+    assert made.novel == pytest.approx(novel, abs=0.01)
+
+
 @pytest.mark.parametrize(("then", "novel"), [(0, 1.0), (2, 1.0), (600, 0.35), (672, 0.0)])
 def test_two_periods_are_compared_in_words_and_in_news(then: int, novel: float) -> None:
     """The other period is twice as long, so twice as often is as often."""
