@@ -12,8 +12,8 @@ from hashlib import blake2b
 from typing import Final, Self
 
 from cag.clock import Clock
+from cag.control_tokens import strip_control_tokens
 from cag.inert import UNSEEN
-from cag.model import strip_control_tokens
 from cag.pack import RunbookPack
 from cag.tokens import MOST_CHARS, TokenCounter
 from schemas.answer import Query

@@ -17,7 +17,8 @@ from typing import Final, Literal, Self
 
 import structlog
 
-from cag.model import ModelClient, ModelUnavailable, OpenAIModel, Token
+from cag.model import ModelClient, OpenAIModel
+from cag.model_stream import ModelUnavailable, Token
 from schemas.answer_settings import Model
 from schemas.context import Turn
 

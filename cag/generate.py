@@ -8,7 +8,8 @@ from typing import Final, Protocol
 from cag.assemble import SYSTEM, Prompt
 from cag.extract import extractive_answer
 from cag.leaks import Hidden, LeakFilter, instructions
-from cag.model import ModelClient, ModelUnavailable, Token
+from cag.model import ModelClient
+from cag.model_stream import ModelUnavailable, Token
 from cag.scope import scope_key
 from cag.tokens import TokenCounter
 from cag.verify import Verifier

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from typing import Final
 
+from cag.control_tokens import strip_control_tokens
 from cag.inert import one_line
 from cag.library import visible
-from cag.model import strip_control_tokens
 from cag.tokens import TokenCounter
 from schemas.context import Scope
 from schemas.runbooks import Corpus, Runbook

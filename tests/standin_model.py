@@ -51,6 +51,7 @@ class StandIn:
     cancelled: int = 0  # streams whose client went away
     obedient: Obedient = field(default_factory=Obedient)
     open: int = 0  # streams right now
+    callers: set[Any] = field(default_factory=set)  # host and port of each connection
 
     def app(self) -> FastAPI:
         app = FastAPI(docs_url=None)
@@ -66,6 +67,7 @@ class StandIn:
 
     async def _chat(self, request: Request) -> Response:
         body = await request.json()
+        self.callers.add(request.client)
         self.requests.append(body | {"authorization": request.headers.get("authorization", "")})
         texts = [str(m["content"]) for m in body["messages"]]
         chosen = _BY_REQUEST.findall("\n".join(texts))

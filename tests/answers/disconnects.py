@@ -25,7 +25,8 @@ from rich.table import Table
 
 from api.serve import listen
 from cag.assistant import Assistant
-from cag.model import ModelUnavailable, OpenAIModel
+from cag.model import OpenAIModel
+from cag.model_stream import ModelUnavailable
 from cag.reads import IndexReader
 from deploy.demo import free_port
 from processors import logs

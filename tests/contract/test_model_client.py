@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from cag.model import ModelUnavailable, OpenAIModel
+from cag.model import OpenAIModel
+from cag.model_stream import ModelUnavailable
 from cag.tokens import MOST_CHARS
 from schemas.answer_settings import Model
 from schemas.context import Turn
@@ -68,6 +69,15 @@ async def test_every_fault_has_its_reason(standin: StandIn, url: str, behaviour:
     client = model(f"{url}/v1")
     with pytest.raises(ModelUnavailable, match=reason):
         await answer(client)
+    await client.close()
+
+
+async def test_one_connection_serves_one_answer_after_the_other(standin: StandIn, url: str) -> None:
+    standin.behaviour, standin.callers = "grounded", set()
+    client = model(f"{url}/v1")
+    for _ in range(3):
+        await answer(client)
+    assert len(standin.callers) == 1
     await client.close()
 
 

@@ -17,7 +17,7 @@ from cag.assemble import SYSTEM, Assembler
 from cag.breaker import Breaker
 from cag.generate import Generator, Written
 from cag.leaks import REMOVED, Hidden, LeakFilter, instructions
-from cag.model import ModelUnavailable, Token
+from cag.model_stream import ModelUnavailable, Token
 from schemas.answer import Delta, Query, Usage
 from schemas.answer_settings import Model
 from schemas.context import Context, Evidence, Freshness, Plan, Scope, Span, Turn

@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from cag.model import ControlTokenFilter, ModelUnavailable, OpenAIModel, Token, strip_control_tokens
+from cag.control_tokens import ControlTokenFilter, strip_control_tokens
+from cag.model import OpenAIModel
+from cag.model_stream import ModelUnavailable, Token
 from schemas.answer import Usage
 from schemas.answer_settings import Model
 from schemas.context import Turn
