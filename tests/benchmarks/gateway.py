@@ -54,7 +54,7 @@ def _settings(bench: Bench, ours: str, upstream: str) -> dict[str, str]:
         "FRESHET_API__API_KEYS": f'["{KEY}"]',
         "FRESHET_MODEL__BASE_URL": upstream,
         "FRESHET_EMBEDDER__KIND": "hashing",
-        "FRESHET_REDIS__URL": f"redis://{bench.endpoints.redis}/0",
+        "FRESHET_REDIS__URL": bench.endpoints.redis,
         "FRESHET_REDIS__NAMESPACE": "bench-gateway",
         "FRESHET_QUOTAS__REQUESTS_PER_MINUTE": "100000000",
         "FRESHET_QUOTAS__TOKENS_PER_MINUTE": "100000000000",

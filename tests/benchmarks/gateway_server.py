@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from api import serve
 from cag.assistant import Assistant
+from cag.plan import Catalog
 from processors import logs
 from schemas.answer import Query
 from schemas.context import Context, Evidence, Freshness, Plan, Span
@@ -39,8 +40,8 @@ class Answering(Assistant):
         self._gather.plan = planned  # type: ignore[method-assign]
 
 
-async def planned(query: Query, _: list[str]) -> tuple[Plan, None]:
-    return (await fixed(query)).plan, None
+async def planned(query: Query, _: list[str]) -> tuple[Plan, Catalog]:
+    return (await fixed(query)).plan, Catalog()
 
 
 def main() -> None:
