@@ -59,7 +59,10 @@ def freshness(
     known = [s for s in sources if now - s.newest < FORGOTTEN_AFTER]
     newest = max((s.newest for s in known), default=None)
     partitions = [] if seen.past else [_partition(w, seen.ends) for w in _present(seen.marks)]
-    silent = [s for s in known if s.topic in steady and now - s.newest > _patience(s, seen, steady[s.topic])]
+    heard_to = _heard_to(known, partitions, now)
+    silent = [
+        s for s in known if s.topic in steady and heard_to[s.topic] - s.newest > _patience(s, seen, steady[s.topic])
+    ]
     asked = frozenset(plan.workloads) if plan else frozenset[str]()
     silent.sort(key=lambda s: (s.workload in asked, s.newest), reverse=True)
     # What was missing already before the time in question can hold nothing of it.
@@ -105,6 +108,20 @@ def _sources(seen: Seen, now: datetime) -> list[SourceFreshness]:
         for who, said in seen.heard.items()
         if said.newest <= now
     ]
+
+
+def _heard_to(
+    known: Sequence[SourceFreshness], partitions: Sequence[PartitionFreshness], now: datetime
+) -> dict[str, datetime]:
+    """By topic, until when silence would show: what still waits in Kafka may be of any source.
+
+    A topic that is not read at all any more would hide every silence: after `LATEST` it does not count as waiting.
+    """
+    newest: dict[str, datetime] = {}
+    for source in known:
+        newest[source.topic] = max(source.newest, newest.get(source.topic, source.newest))
+    waiting = {p.topic for p in partitions if p.lag}
+    return {t: at if t in waiting and now - at < LATEST else now for t, at in newest.items()}
 
 
 def _patience(source: SourceFreshness, seen: Seen, signal: Signal) -> timedelta:

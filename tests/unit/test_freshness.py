@@ -248,3 +248,17 @@ def test_trouble_elsewhere_is_said_first_in_the_statement_too() -> None:
 def test_old_runbooks_are_said() -> None:
     assert "20 min ago" in seen(source(1), runbooks_age_s=1_200).statement
     assert seen(source(1), runbooks_age_s=2).missing == ()
+
+
+@pytest.mark.parametrize(
+    ("marks", "silent"),
+    [
+        ((source(40), source(41, "web")), {"cart"}),
+        ((source(40), source(41, "web"), partition(10)), set()),  # forty seconds of all sources wait in Kafka
+        ((source(75), source(41, "web"), partition(10)), {"cart"}),  # others went on when it stopped
+        ((source(400), source(400, "web"), partition(10)), {"cart", "web"}),  # nobody reads any more
+    ],
+)
+def test_what_waits_in_kafka_is_no_silence(marks: tuple[Mapping[str, Any], ...], silent: set[str]) -> None:
+    told = seen(*marks, heard=heard(20, 40), ends={("logs", 0): 500})
+    assert {s.workload for s in told.silent} == silent
