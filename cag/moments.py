@@ -3,6 +3,11 @@
 Times of day are read in the zone of the asker unless the question names another, and mean the latest such time that is
 not in the future, unless a day is named with them. What comes out is in UTC, so that no clock change bends a length.
 What is still to come is not read.
+
+A question about a past moment is answered from what was known up to it ("at 14:05", "14:05", "20 minutes ago"). Both
+sides are looked at where the moment is rough ("around 14:05", "a few minutes ago", "two days ago"), or is the time of a
+pasted line: to the second, at the beginning of the line or behind what no sentence has there (`[`, `ts=`). A statement
+that something began then ("it started failing at 14:05") is about what followed.
 """
 
 import re
@@ -12,7 +17,7 @@ from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
 from cag.clock_words import LONGEST, Clock, Piece
-from cag.stretches import BEFORE, DAY, DAYS, NOW, RANGE, Named, joined, meant, moment_of
+from cag.stretches import AROUND, BEFORE, DAY, DAYS, NOW, RANGE, Named, joined, meant, moment_of
 from schemas.context import Span
 
 # How a comparison is said, straight in front of the other period; the last three only after "compare" or "differ".
@@ -105,9 +110,12 @@ def times_of(question: str, *, now: datetime, zone: tzinfo, default: timedelta) 
     if anchor is not None and (found is None or found.rank >= NOW):
         span = Span(start=clock.now - default, end=clock.now, said=anchor.group())
         return replace(times, anchor=True, span=span)
-    if anchor is not None and found and found.first.clock and anchor.group()[:5].lower() in ("since", "after"):
-        start = moment_of(found.first, clock) or found.start  # since the deploy at 14:00
-        found = found._replace(start=start, end=clock.now)
+    if anchor is not None and found and found.first.clock:  # since the deploy at 14:00
+        at, side = moment_of(found.first, clock), anchor.group().lower()
+        if at and side.startswith(("since", "after", "following", "caused", "because", "post")):
+            found = found._replace(start=at, end=clock.now)
+        elif at and side.startswith(("around", "during")):
+            found = found._replace(start=at - AROUND, end=min(at + AROUND / 2, clock.now))
     if other and other.day and found and found.rank == DAYS and found.first.day and found.first.day < other.day:
         ends = clock.midnight(other.day), min(clock.midnight(other.day + DAY), clock.now)
         span = Span(start=min(ends), end=ends[1], said=other.said)

@@ -8,17 +8,33 @@ from typing import Final, NamedTuple
 
 from cag.clock_words import Clock, Piece, pieces
 
-AROUND: Final = timedelta(minutes=10)  # "at 14:05" looks this far back, and half as far ahead
+UP_TO: Final = timedelta(minutes=15)  # "at 14:05" looks this far back, and not ahead: it is answered as it was then
+AROUND: Final = timedelta(minutes=10)  # "around 14:05" looks this far back, and half as far ahead
 BEFORE: Final = timedelta(minutes=30)  # "before 14:05" looks this far back
 TOGETHER: Final = timedelta(hours=6)  # times in pasted lines that lie no further apart are one stretch
 DAY: Final = timedelta(days=1)
 
 _SOFT: Final = re.compile(r"[\s,(]{0,3}(?:(?:at|on|in|the|of|around|about|roughly|@|-)[\s,]{1,2}){0,3}|T", re.I)
 _RELATION: Final = re.compile(
-    r"\b(since|after|following|starting(?:\sat|\sfrom)?|from|before|until|till|prior to|up to|between|at|around|about"
-    r"|near)\s{1,3}(?:(?:about|around|roughly|on|the|early|late)\s){0,2}$",
+    r"(?:\b(since|after|following|starting(?:\sat|\sfrom)?|from|before|until|till|prior to|up to|between|at"
+    r"|around|about|near|roughly|approximately|circa|some)\s{1,3}|(~)\s?)"
+    r"(?:(?:about|around|roughly|on|the|early|late)\s|~){0,2}$",
     re.IGNORECASE,
 )
+# Said with these, a moment has two sides. In "what about 14:05?" it has one.
+_NEARLY: Final = re.compile(
+    r"\b(?:around|near|roughly|approximately|circa|few|couple|several|some|(?:a|an) (?:second|minute|moment|while)"
+    r"|while|moments?)\b|~|(?<!what )(?<!how )\babout\b",
+    re.IGNORECASE,
+)
+_OR_SO: Final = re.compile(r"\s{0,2}-?ish\b|\sor so\b", re.IGNORECASE)
+# A statement that it began then is about what followed: "it started failing 20 minutes ago".
+_BEGAN: Final = re.compile(
+    r"(?<!\bwhat )(?<!\bwho )(?<!\bwhich )\b(?:began|begun|started|starting)\b(?:\s[a-z]{1,20}){0,3}\s{1,2}$",
+    re.IGNORECASE,
+)
+# In front of the time of a pasted line: nothing, or what no sentence has there (`[`, `ts=`, `checkout-1  |`).
+_LINE_BEGINS: Final = re.compile(r"(?:^|[^\w\s,.;?!])\s{0,4}$", re.MULTILINE)
 _TO: Final = re.compile(
     r"\s{0,3}(?:\b(?:and|to|until|till|through)\b|[-\u2013\u2014])\s{0,3}(?:(?:about|the)\s)?", re.I
 )
@@ -112,7 +128,7 @@ def _each(said: Sequence[Piece], text: str, clock: Clock, default: timedelta) ->
             skip = False
             continue
         lead = _RELATION.search(text[max(0, piece.start - 32) : piece.start])
-        relation = lead[1].lower() if lead else ""
+        relation = (lead[1] or lead[2]).lower() if lead else ""
         said_from = piece.start - (len(lead.group()) if lead else 0)
         after = said[number + 1] if number + 1 < len(said) else None
         ends = _range(piece, after, relation, text, clock) if after and after.start - piece.end <= 16 else None
@@ -120,7 +136,7 @@ def _each(said: Sequence[Piece], text: str, clock: Clock, default: timedelta) ->
             skip = True
             yield from _limited(Named(RANGE, *ends, (said_from, after.end), piece), clock)
             continue
-        ends = _alone(piece, relation, text, clock, default)
+        ends = _alone(piece, relation, said_from, text, clock, default)
         if ends is not None:
             yield from _limited(Named(_rank(piece, relation), *ends, (said_from, piece.end), piece), clock)
 
@@ -173,7 +189,7 @@ def _begin(piece: Piece, clock: Clock) -> datetime | None:
 
 
 def _alone(
-    piece: Piece, relation: str, text: str, clock: Clock, default: timedelta
+    piece: Piece, relation: str, said_from: int, text: str, clock: Clock, default: timedelta
 ) -> tuple[datetime, datetime] | None:
     now = clock.now
     if piece.kind == "now":
@@ -191,18 +207,39 @@ def _alone(
             return None
         if relation == "after" and piece.day is not None and piece.day < clock.today:
             return moment, clock.midnight(piece.day + DAY)
-        around = (moment - AROUND, moment + AROUND / 2)
-        return (moment, now) if relation in _OPEN else (moment - BEFORE, moment) if relation in _CLOSED else around
+        if relation in _OPEN or relation in _CLOSED:
+            return (moment, now) if relation in _OPEN else (moment - BEFORE, moment)
+        return _about(moment, piece, said_from, text, now)
     if piece.kind == "part" and piece.day is None:
         if not re.search(r"\b(?:in|during) the $", text[max(0, piece.start - 12) : piece.start], re.IGNORECASE):
             return None
         piece = replace(piece, day=clock.today if _begin(replace(piece, day=clock.today), clock) else clock.today - DAY)
+    if piece.kind == "ago" and piece.length and piece.day is None and relation not in _OPEN:
+        return _about(now - piece.length, piece, said_from, text, now)
     whole = _stretch(piece, clock)
     if whole is None:
         return None
     if relation in _OPEN and piece.kind != "back":
         return (piece.kind == "ago" and now - (piece.length or DAY)) or whole[relation == "after"], now
     return (whole[0] - DAY, whole[0]) if relation in _CLOSED and piece.kind in ("day", "part") else whole
+
+
+def _about(moment: datetime, piece: Piece, said_from: int, text: str, now: datetime) -> tuple[datetime, datetime]:
+    """What is looked at for one moment: what was known at it, unless it is named roughly or stands in a pasted line."""
+    line = text[max(0, said_from - 120) : said_from]
+    if _BEGAN.search(line):
+        return moment - AROUND, now
+    far = piece.length / 4 if piece.kind == "ago" and piece.length else AROUND
+    # A time to the second is seldom typed, but pasted with the line in front of which it stands.
+    pasted = piece.clock and (moment.microsecond or (moment.second and _LINE_BEGINS.search(line)))
+    if (
+        (pasted and said_from == piece.start)
+        or _NEARLY.search(text, said_from, piece.end)
+        or _OR_SO.match(text, piece.end)
+    ):
+        slack = max(AROUND, far)
+        return moment - slack, moment + slack / 2
+    return moment - max(UP_TO, far), moment
 
 
 def _stretch(piece: Piece, clock: Clock) -> tuple[datetime, datetime] | None:
@@ -213,8 +250,8 @@ def _stretch(piece: Piece, clock: Clock) -> tuple[datetime, datetime] | None:
     if piece.kind == "back" and piece.length:
         return now - piece.length, now
     if piece.kind == "ago" and piece.length and piece.hours is None:
-        moment, slack = now - piece.length, max(AROUND, piece.length / 4)  # "two days ago" is not said to the minute
-        return moment - slack, moment + slack / 2
+        moment, slack = now - piece.length, piece.length / 4  # "two days ago" is not said to the minute
+        return (moment - slack, moment + slack / 2) if piece.day else (moment, moment)
     if piece.day is None:
         return None
     first, last = piece.hours or (0, 24)
