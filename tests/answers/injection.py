@@ -174,7 +174,7 @@ def _without_cleaning(way: Way) -> Iterator[None]:
         if way == "bare":
             stack.enter_context(patch("cag.assemble.clean", lambda text: text))
             stack.enter_context(patch("cag.model.strip_control_tokens", lambda text: text))
-            stack.enter_context(patch("cag.model.ControlTokenFilter", _Unchecked))
+            stack.enter_context(patch("cag.model_stream.ControlTokenFilter", _Unchecked))
             stack.enter_context(patch("cag.generate.scope_key", lambda scope: "same for all"))
             stack.enter_context(patch("cag.pack.visible", lambda runbook, scope: True))
         yield
