@@ -19,6 +19,7 @@ KIN: Final[Mapping[str, tuple[str, ...]]] = {
         ("cache caches", "cache redis memcached valkey"),
         ("proxy", "proxy envoy nginx"), ("gateway", "gateway gw"), ("worker workers", "worker workers"),
         ("frontend ui", "frontend ui web"), ("backend", "backend api"), ("api", "api"), ("scheduler", "scheduler"),
+        ("index", "index elasticsearch opensearch"), ("redis", "redis valkey"),
     )
     for word in words.split()
 }  # fmt: skip

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cag.companions import kin, owner_of
+from cag.companions import KIN, kin, owner_of
 from cag.moments import ANCHOR, Times, times_of
 from cag.naming import Found, names_in
 from cag.ordinary import ASKING
@@ -120,6 +120,11 @@ _ABOUT_ALL: Final = _words(
 _BESIDE_THAT: Final = re.compile(
     r"\b(?:(?:the )?(?P<unit>hour|day|week) )?(?P<side>before|after)(?: that\b| it\b|(?=\W{0,3}$))", re.IGNORECASE
 )
+_AND_THE_KIN: Final = re.compile(  # "and the database?", "is the db ok?"
+    r"\W{0,3}(?:(?:and|but|or|so|then|also|ok|what|how|about|is|are|was|check|now)\s{1,3}){0,4}(?:the\s{1,3})?"
+    rf"(?P<kin>{'|'.join(KIN)})(?:\s\w{{1,20}})?\W{{0,3}}$",
+    re.IGNORECASE,
+)
 _OTHER_ONE: Final = _words(r"(?:the )?other (?:one|service|workload|pod|node|app)|the other")
 _THAT_THING: Final = _words(
     r"(?:that|this|the same|the) (?P<kind>pod|container|node|host|machine|service|workload|deployment|app)"
@@ -135,6 +140,7 @@ class _Asked(NamedTuple):
     text: str
     found: Found
     identifiers: tuple[str, ...]
+    lead: str = ""  # what is searched for before anything else
 
     @property
     def names(self) -> bool:
@@ -175,7 +181,7 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
         compared=times[0].compared(span, end),
         anchor="change" if anchored else "",
         zone=zone.key,
-        search_text=_searched(said[0], subject.text),
+        search_text=_searched(subject.lead, said[0], subject.text),
     )
 
 
@@ -240,7 +246,7 @@ def _procedure(text: str, *, follows: bool) -> bool:
 
 def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -> _Asked:
     """What is asked about: what this question names, and of the turns before it what it leaves out."""
-    latest, earlier = asked[0], asked[1:]
+    latest, earlier = asked[0], _with_companions(asked[1:], catalog)
     before = next((each for each in earlier if each.names), None)
     if _OTHER_ONE.search(latest.text) and not latest.found.things and before is not None:
         return _other_one(latest, earlier) or before._replace(text=before.text)
@@ -248,18 +254,19 @@ def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -
         if before is None or _THAT_THING.search(latest.text):
             seen = _seen(latest, before, turns, catalog)
             if seen is not None:
-                return seen
+                return _of_its_kin(latest, seen, catalog)
         if before is None or (_ABOUT_ALL.search(latest.text) and not _POINTS.search(latest.text)):
             return latest
-        return _with_kin(latest, before, catalog)
+        return _of_its_kin(latest, before, catalog)
     found = latest.found
     things = found.workloads or found.pods or found.metrics or (found.nodes and not _AND_ON.match(latest.text))
     only_place = found.running and not (things or found.alerts or latest.identifiers)
     if only_place and before is not None and _goes_on(latest.text):
+        before = _of_its_kin(latest, before, catalog)
         old = before.found
         clusters, nodes = found.clusters or old.clusters, found.nodes or ([] if found.clusters else old.nodes)
         keeps = replace(old, clusters=clusters, namespaces=found.namespaces or old.namespaces, nodes=nodes, pods=[])
-        return _Asked(before.text, keeps, before.identifiers)
+        return before._replace(found=keeps)
     return latest
 
 
@@ -267,15 +274,30 @@ def _goes_on(text: str) -> bool:
     return bool(_GOES_ON.match(text) or len(text.split()) <= SHORT or _POINTS.search(text))
 
 
-def _with_kin(latest: _Asked, before: _Asked, catalog: Catalog) -> _Asked:
-    """ "Its database": what was asked about, and the workload that is called after it."""
-    index, found = index_of(catalog), before.found
-    more = [name for word in latest.found.kin for name in kin(found.workloads, word, index)]
-    return (
-        before._replace(found=replace(found, workloads=list(dict.fromkeys([*found.workloads, *more]))))
-        if more
-        else before
-    )
+def _with_companions(earlier: Sequence[_Asked], catalog: Catalog) -> list[_Asked]:
+    """The turns before, the latest first; one that asked for "its database" names what that is."""
+    read: list[_Asked] = []
+    for each in reversed(earlier):
+        before = next((one for one in reversed(read) if one.names), None)
+        read.append(_of_its_kin(each, before, catalog) if before and _kin_asked(each) and not each.names else each)
+    return read[::-1]
+
+
+def _kin_asked(asked: _Asked) -> list[str]:
+    """ "Database" in "its database" and in "and the database?"."""
+    alone = _AND_THE_KIN.match(asked.text)
+    return asked.found.kin or ([alone["kin"].lower()] if alone else [])
+
+
+def _of_its_kin(latest: _Asked, before: _Asked, catalog: Catalog) -> _Asked:
+    """ "And its database?": the workload that is called after what was asked about; where there is none, that still."""
+    index, found, words = index_of(catalog), before.found, _kin_asked(latest)
+    if not words or not found.workloads:
+        return before
+    others = list(dict.fromkeys(name for word in words for name in kin(found.workloads, word, index)))
+    if others:
+        found = replace(found, workloads=others, pods=[], nodes=[])
+    return before._replace(found=found, lead=" ".join([*words, *found.workloads]))
 
 
 def _other_one(latest: _Asked, earlier: Sequence[_Asked]) -> _Asked | None:
@@ -323,6 +345,6 @@ def _seen(latest: _Asked, before: _Asked | None, turns: Sequence[Turn], catalog:
     return _Asked(f"{latest.text} {names[0]}", found, before.identifiers if before else ())
 
 
-def _searched(question: str, about: str) -> str:
+def _searched(lead: str, question: str, about: str) -> str:
     codes = " ".join(dict.fromkeys(_COUNTED.findall(question)))
-    return " ".join(dict.fromkeys(filter(None, (question, codes, about))))[:SEARCHED_CHARS]
+    return " ".join(dict.fromkeys(filter(None, (lead, question, codes, about))))[:SEARCHED_CHARS]

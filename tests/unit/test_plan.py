@@ -12,6 +12,7 @@ from cag.clock_words import LONGEST
 from cag.moments import times_of
 from cag.plan import READ_CHARS, SEARCHED_CHARS, plan
 from cag.spelling import Index, slips
+from deploy.shop.topology import SHOP_SERVICES
 from schemas.context import Plan, Span, Turn
 from tests.unit.plan_cases import CASES, CATALOG, NOW
 
@@ -214,6 +215,23 @@ def test_a_follow_up_searches_for_what_it_goes_on_with() -> None:
     assert follow.question == "what about its pods?"
     assert written(follow.span) == "14:00 to 14:30"
     assert "503" in asked("checkout 503s").search_text.split()
+
+
+@pytest.mark.parametrize(
+    ("first", "follow", "workload", "lead"),
+    [
+        ("why is inventory failing?", "and its database?", "inventory-db", "database inventory-db"),
+        ("why is checkout failing?", "and its database?", "checkout", "database checkout"),  # has none of its own
+        ("is cart slow?", "and the cache?", "cart-redis", "cache cart-redis"),
+        ("is search slow?", "what about its index?", "search-index", "index search-index"),
+    ],
+)
+def test_a_companion_takes_the_place_of_what_was_asked_about(first: str, follow: str, workload: str, lead: str) -> None:
+    shop = type(CATALOG)(workloads=frozenset(service.name for service in SHOP_SERVICES))
+    turns = [Turn(role="user", content=first), Turn(role="user", content=follow)]
+    made = plan(turns, now=NOW, catalog=shop, default_window=WINDOW, zone=GREENWICH)
+    assert made.workloads == (workload,)
+    assert made.search_text == f"{lead} {follow} {first}"
 
 
 def test_what_names_no_time_looks_at_the_default_window() -> None:
