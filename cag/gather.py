@@ -73,7 +73,7 @@ class Gathering:
                 made, live = await self._anchored(made, query.scope, trouble)
             looking = beside.create_task(self._look(query.scope, query.now, made))
             if made.about == "live":
-                nearest = self._nearest(embedding, live, trouble)
+                nearest = beside.create_task(self._nearest(embedding, live, trouble))
                 facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
             count = min(query.limit, MOST_RUNBOOKS) if query.limit else RUNBOOKS_SHOWN
             guides = self._runbooks.library.find(made, facts, query.scope, await embedding, count)
@@ -100,7 +100,7 @@ class Gathering:
         made: Plan,
         catalog: Catalog,
         live: Live | None,
-        nearest: Coroutine[Any, Any, Sequence[float] | None],
+        nearest: Awaitable[Sequence[float] | None],
         trouble: list[str],
         watch: Stopwatch,
     ) -> list[Evidence]:
