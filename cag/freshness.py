@@ -19,7 +19,7 @@ TEXT_ONLY_WORTH_SAYING: Final = 50  # patterns: any new one waits a second for i
 RUNBOOKS_WORTH_SAYING_S: Final = 30.0
 HEARTBEAT: Final = timedelta(minutes=1)  # a replay that has not been heard of for so long was interrupted
 NAMED: Final = 5  # silent sources, or gaps, that are named before the rest is counted
-ALL_SILENT: Final = 3  # sources: so many fall silent together for one reason
+ALL_SILENT, MOST_SILENT = 3, 0.75  # sources, and their share: so many fall silent together for one reason
 
 
 class TextOnly(NamedTuple):
@@ -178,11 +178,13 @@ def _silent(
     now: datetime,
 ) -> list[str]:
     """Those asked about first. All of them together have one reason, which is not theirs while records wait."""
-    if len(silent) >= ALL_SILENT and len(silent) == len([s for s in known if s.topic in {x.topic for x in silent}]):
-        since = _clock(max(s.newest for s in silent), now)
-        if waiting := _lag(partitions):
+    alike = [s for s in known if s.topic in {x.topic for x in silent}]
+    if len(silent) >= max(ALL_SILENT, MOST_SILENT * len(alike)):
+        since, all_of = _clock(max(s.newest for s in silent), now), len(silent) == len(alike)
+        if all_of and (waiting := _lag(partitions)):
             return [f"nothing has been indexed since {since} and {waiting:,} records wait: are the workers running"]
-        return [f"all {len(silent)} sources have been silent since {since}"]
+        who = f"all {len(silent)}" if all_of else f"{len(silent)} of {len(alike)}"
+        return [f"{who} sources have been silent since {since} or longer"]
     said = [
         f"{_place(s) or 'an unnamed source'} has been silent on {s.topic} since {_clock(s.newest, now)}"
         for s in silent[:NAMED]

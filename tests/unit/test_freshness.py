@@ -144,7 +144,8 @@ def test_a_named_namespace_narrows_the_sources_and_keeps_nodes() -> None:
 
 
 def test_many_silent_sources_are_counted_the_latest_named() -> None:
-    told = seen(source(1), *(source(300 + n, f"w{n}") for n in range(20)))
+    speaking = [source(1, f"s{n}") for n in range(20)]
+    told = seen(*speaking, *(source(300 + n, f"w{n}") for n in range(20)))
     assert len(told.missing) == 6
     assert told.missing[0].startswith("shop/w0 ")
     assert told.missing[-1] == "15 more sources are silent"
@@ -222,13 +223,14 @@ def test_a_past_moment_is_told_as_it_stood_then() -> None:
 
 def test_when_all_fall_silent_the_reason_is_one() -> None:
     sources = [source(300, f"w{n}") for n in range(6)]
-    assert seen(*sources).missing == ("all 6 sources have been silent since 20:10:00",)
+    assert seen(*sources).missing == ("all 6 sources have been silent since 20:10:00 or longer",)
+    assert seen(*sources, source(1)).missing == ("6 of 7 sources have been silent since 20:10:00 or longer",)
     waiting = seen(*sources, partition(10), ends={("logs", 0): 500})
     assert waiting.missing == ("nothing has been indexed since 20:10:00 and 489 records wait: are the workers running",)
 
 
 def test_what_was_asked_about_is_named_first() -> None:
-    sources = [source(200 + n, f"w{n}") for n in range(9)]
+    sources = [source(200 + n, f"w{n}") for n in range(9)] + [source(1, f"s{n}") for n in range(9)]
     plan = Plan(question="?", span=Span(start=NOW, end=NOW), workloads=("w8",))
     assert seen(source(1), *sources, plan=plan).missing[0].startswith("shop/w8 ")
 
