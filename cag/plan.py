@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo
 from cag.companions import KIN, kin, owner_of
 from cag.moments import ANCHOR, Times, times_of
 from cag.naming import Found, names_in
-from cag.ordinary import ASKING
+from cag.procedure import ANYONE, any_of, is_procedure
 from cag.quoted import identifiers_in
 from cag.spelling import Catalog, index_of
 from schemas.context import Intent, Plan, Span, Turn
@@ -27,28 +27,24 @@ SEARCHED_CHARS: Final = 1_000  # of a question: OpenSearch takes 1,024 clauses, 
 SHORT: Final = 4  # words; so short a question goes on with what was said
 
 
-def _words(alternatives: str) -> re.Pattern[str]:
-    return re.compile(rf"\b(?:{alternatives})\b", re.IGNORECASE)
-
-
-_I: Final = r"(?:i|we|you|one)"
 _SHOW_FIRST: Final = re.compile(
     r"\W{0,3}(?:(?:please|now|and|ok|can you|could you|can i|i want to|i'd like to)\s){0,3}"
     r"(?:show|list|give me|display|print|which|how (?:many|often|much)|count|get me|find|see|tail|what are the"
-    r"|how (?:do|can) (?:i|we) (?:see|find|get|list|view))\b(?!.{0,40}\b(?:status|health) of\b)(?!.{0,20}\bwhy\b)",
+    r"|how (?:do|can) (?:i|we) (?:see|find|get|list|view))\b(?!.{0,40}\b(?:status|health) of\b)"
+    r"(?!.{0,30}\b(?:why|causes|reasons)\b)",
     re.IGNORECASE,
 )
 _INTENTS: Final[tuple[tuple[Intent, re.Pattern[str]], ...]] = (
-    ("fix", _words(
-        rf"how (?:do|can|should|could|would|to) (?:{_I} )?(?!know|tell|see|find|check\b|long)\w+"
+    ("fix", any_of(
+        rf"how (?:do|can|should|could|would|to) (?:{ANYONE} )?(?!know|tell|see|find|check\b|long)\w+"
         rf"|(?:to|i|we|me|you) (?:fix|resolve|mitigate)|fix (?:it|this|that|them|for)|fix$|any fix"
-        rf"|(?:what|which) (?:do|should|can|could|must) {_I} do|what (?:to do|now)|runbooks?|next steps?"
-        r"|steps (?:to|for)|mitigat\w{1,5}|remed\w{1,8}|workaround|procedure|how to"
+        rf"|(?:what|which) (?:do|should|can|could|must) {ANYONE} do|what (?:to do|now)|runbooks?|next steps?"
+        r"|steps (?:to|for)|mitigat\w{1,5}|remed\w{1,8}|workaround|procedure|how to|guide (?:to|for)|walk me through"
     )),
-    ("why", _words(
+    ("why", any_of(
         r"why|(?:root )?causes?|caus(?:ed|ing)|reasons?|how come|what (?:made|makes|triggered|is behind)"
     )),
-    ("change", _words(
+    ("change", any_of(
         r"what(?:'s|’s| has| have| is)? (?:\w{1,12} )?(?:been )?"
         r"(?:changed|changing|new|different|deployed|rolled out|scaled|released|upgraded)"
         r"|(?:any|recent|latest|last|any recent|what|which|the|config\w{0,8}) changes?"
@@ -58,49 +54,25 @@ _INTENTS: Final[tuple[tuple[Intent, re.Pattern[str]], ...]] = (
         r"|(?:recent|latest|last|any|which|what|new) (?:\w{1,20} )?"
         r"(?:deploy(?:ment)?s?|roll-?outs?|releases?|upgrades?|versions?)"
     )),
-    ("health", _words(
+    ("health", any_of(
         r"healthy|unhealthy|health|status of|ok(?:ay)?|fine|alright|all (?:good|green|clear)|how (?:is|are|does|do)"
         r"|are there|is there|any (?:\w{1,12} )?(?:problems?|issues?|errors?|alerts?|warnings?|trouble|incidents?)"
         r"|(?:(?<![^\W_] )(?:is|are|was|were)|if|whether|and is|and are) (?:\S{1,63} ){1,5}?(?:up|down|alive|working"
         r"|running|stable|back|fixed|recovered|ready|available|reachable|normal|affected|broken|wrong|degraded|impacted"
         r"|failing|slow|over)"
     )),
-    ("show", _words(r"show|list|give me|which|how many|count|display|print|find|search for|more(?=\W?$)")),
+    ("show", any_of(r"show|list|give me|which|how many|count|display|print|find|search for|more(?=\W?$)")),
 )  # fmt: skip
-_WRONG: Final = _words(
+_WRONG: Final = any_of(
     r"what(?:'s|’s| is| was| went) (?:\w{1,12} )?(?:wrong|broken|failing|happening|going on|up with)"
     r"|what (?:broke|happened|failed)"
 )
 
-_CHANGES: Final = _words(r"changes|deploys|rollouts|releases|upgrades")
-_BLAME: Final = _words(
+_CHANGES: Final = any_of(r"changes|deploys|rollouts|releases|upgrades")
+_BLAME: Final = any_of(
     r"(?:which|what) (?:\w{1,20} ){1,2}(?:is|are|was|were)"
     r" (?:at fault|to blame|responsible|the (?:culprit|problem)|holding)"
 )
-
-# A question about procedure, and what shows that it is about something that runs now after all.
-_PROCEDURE: Final = _words(
-    rf"how (?:do|can|should|would|could) {_I}|how (?:to|does one|is it done)"
-    r"|(?:what are the |the |which |list the |show me the )?steps (?:to|for|of)"
-    r"|(?:what does|what do|according to|show me|is there|do we have|where is|open|find|read)(?: \w{1,6}){0,2}"
-    r" runbooks?(?: (?:say|says|recommend|suggest))?(?: (?:about|for|on|to))?|runbooks? (?:for|about|on)"
-    r"|procedure (?:to|for)|best way to|recommended way to|what is the (?:procedure|process|way|meaning of)"
-    rf"|(?:what|which) (?:should|do|can|must) {_I} do (?:when|if|about|in case of|for)"
-    r"|what does(?= \S{3,80} (?:alert )?mean)"
-)
-_LIVE: Final = _words(
-    r"our|ours|my|mine|us|now|currently|today|tonight|still|again|just|keeps?|happening|going on|why|wrong|broke"
-    r"|happened|this|that(?! (?:is|are|has|have|was|keeps))|these|those|it|its|they|them|their|there|here|he|she|same"
-    r"|other one|else|status|since|latest"
-)
-_STATE: Final = _words(r"is|are|was|were|has|have|had|am|(?:is|are|wo|does|ca)n['’]t|cannot|failed|fails|crashed|hangs")
-_IN_GENERAL: Final = _words(r"when|if|in case|once|after|before|while|does|do|that(?= (?:is|are|has|have|keeps))")
-_DEFINITE: Final = _words(
-    r"the (?:[\w-]{1,40} ){0,3}(?:pods?|services?|deployments?|nodes?|containers?|errors?|alerts?|timeouts?|outage"
-    r"|incident|problems?|issues?|failures?|cluster|crash\w{0,6}|restarts?)"
-)
-_SAYS: Final = "say says recommend suggest follow mean means find read open"
-_SAID: Final = frozenset(_SAYS.split())
 
 # What a follow-up begins with, or points back with.
 _GOES_ON: Final = re.compile(
@@ -108,12 +80,12 @@ _GOES_ON: Final = re.compile(
     re.IGNORECASE,
 )
 _AND_ON: Final = re.compile(r"\W{0,3}(?:and|but|what about|how about|same)\s{1,3}(?:on|in)\b", re.IGNORECASE)
-_POINTS: Final = _words(
+_POINTS: Final = any_of(
     r"it|its|they|them|their|theirs|that|this|these|those|there|the (?:same|others?|first|second|former|latter)|same"
     r"|then|one|ones"
 )
 _THINGS: Final = r"(?:services|workloads|namespaces|nodes|clusters|deployments|systems)"
-_ABOUT_ALL: Final = _words(
+_ABOUT_ALL: Final = any_of(
     r"everything|anything|everywhere|overall|in general|whole (?:cluster|system|platform)|cluster[- ]wide"
     rf"|any other \w{{1,20}}|other {_THINGS}|all (?:the )?(?:alerts|{_THINGS})|(?:which|what|any) (?:other )?{_THINGS}"
 )
@@ -125,8 +97,8 @@ _AND_THE_KIN: Final = re.compile(  # "and the database?", "is the db ok?"
     rf"(?P<kin>{'|'.join(KIN)})(?:\s\w{{1,20}})?\W{{0,3}}$",
     re.IGNORECASE,
 )
-_OTHER_ONE: Final = _words(r"(?:the )?other (?:one|service|workload|pod|node|app)|the other")
-_THAT_THING: Final = _words(
+_OTHER_ONE: Final = any_of(r"(?:the )?other (?:one|service|workload|pod|node|app)|the other")
+_THAT_THING: Final = any_of(
     r"(?:that|this|the same|the) (?P<kind>pod|container|node|host|machine|service|workload|deployment|app)"
     r"|(?P<it>it|its|they|them|that one|this one)"
 )
@@ -155,14 +127,15 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
     asked = [_read(text, catalog) for text in said]
     times = [times_of(said[0], now=now, zone=zone, default=default_window)]
     intent = _intent(said[0], times[0])
-    procedure = _procedure(said[0], follows=len(said) > 1)
+    goes_on = len(said) > 1 and _GOES_ON.match(said[0])
+    procedure = not goes_on and is_procedure(said[0], asked[0].found.alerts, follows=len(said) > 1)
     subject = asked[0] if procedure else _subject(asked, turns, catalog)
     if not procedure:
         times += (times_of(text, now=now, zone=zone, default=default_window) for text in said[1:])
     end = now.astimezone(UTC)
     named, anchored = _carried(list(zip(said, times, strict=False)), end)
     span = named or Span(start=end - default_window, end=end)
-    follows = len(said) > 1 and (subject is not asked[0] or _goes_on(said[0]))
+    follows = len(said) > 1 and not procedure and (subject is not asked[0] or _goes_on(said[0]))
     runbook = procedure and not subject.found.running and not subject.identifiers and times[0].span is None
     found = subject.found
     return Plan(
@@ -226,22 +199,6 @@ def _inherited(earlier: Sequence[str], now: datetime, zone: ZoneInfo, default: t
         return "diagnose"
     intents = (_intent(text, times_of(text, now=now, zone=zone, default=default)) for text in earlier)
     return next((intent for intent in intents if intent and intent != "compare"), "diagnose")
-
-
-def _procedure(text: str, *, follows: bool) -> bool:
-    """Whether runbooks alone answer this: how a thing is done in general. In doubt it is about what runs now."""
-    found = _PROCEDURE.search(text)
-    if found is None or _DEFINITE.search(text) or (follows and _GOES_ON.match(text)):
-        return False
-    if follows and _words("the").search(text[found.end() :]):
-        return False
-    rest = f"{text[: found.start()]} {text[found.end() :]}"
-    general = found.group().lower().endswith((" when", " if"))
-    if _LIVE.search(rest) or (not general and _STATE.search(_IN_GENERAL.split(rest)[0])):
-        return False
-    return general or any(
-        len(word) > 2 and word not in ASKING and word not in _SAID for word in re.findall(r"[a-z]+", rest.lower())
-    )
 
 
 def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -> _Asked:
