@@ -10,9 +10,9 @@ _STEP: Final = re.compile(r"^\s*(?:[-*+]|\d+[.)])\s+(.+)$")
 
 
 def read_steps(text: str) -> list[str]:
-    """The items of a section's lists, each with the first command under it; its first lines where it has no list."""
+    """The items of a section's lists, each with its first command; where it has no list, its first paragraphs."""
     steps: list[list[str]] = []  # words of the step, then its command
-    prose: list[str] = []
+    prose: list[str] = [""]
     fenced = False
     for line in text.splitlines():
         stripped = line.strip()
@@ -28,9 +28,11 @@ def read_steps(text: str) -> list[str]:
         elif stripped and steps and line.startswith(" "):
             steps[-1][0] += f" {stripped}"  # a step that goes on in the next line
         elif stripped:
-            prose.append(stripped)
+            prose[-1] = f"{prose[-1]} {stripped}".lstrip()
+        else:
+            prose.append("")
     told = [" ".join([markdown(_cut(words)), *command]).rstrip(":") for words, *command in steps]
-    return told or [markdown(_cut(line)) for line in prose[:2]]
+    return told or [markdown(_cut(paragraph)) for paragraph in filter(None, prose)][:2]
 
 
 def _command(line: str) -> str:

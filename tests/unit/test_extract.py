@@ -238,7 +238,7 @@ def test_an_answer_is_at_most_a_screen(intent: str) -> None:
             "1. Look:\n\n   ```sh\n   get pods\n   top pods\n   ```\n2. Act\n   at once",
             ["Look: `get pods`", "Act at once"],
         ),
-        ("Restart it.\nThen wait.\nThird line.", ["Restart it.", "Then wait."]),
+        ("Restart it.\nThen wait.\n\nSecond.\n\nThird.", ["Restart it. Then wait.", "Second."]),
         ("```sh\nls\n```", []),
         ("1. Compare:\n   | a | b |\n   ```\n   psql \\\n     -c x\n   ```", ["Compare: `psql ...`"]),
         ("1. " + "word " * 60 + "`half a command`", ["word " * 47 + "word ..."]),
@@ -248,9 +248,84 @@ def test_steps_carry_their_first_command(text: str, steps: list[str]) -> None:
     assert read_steps(text) == steps
 
 
-@pytest.mark.parametrize(("near", "named"), [(0.95, True), (0.82, False), (0.15, False)])
-def test_trouble_of_others_alone_is_not_that_of_what_was_asked_about(near: float, named: bool) -> None:
-    others = piece("log", "call to db failed", workload="db", entity="workload/db", parts={"entity": 0.15})
-    own = piece("log", "deadline exceeded", parts={"entity": near}, score=0.6)
-    assert ("Nothing stands out" not in answer(others, own)) is named
-    assert "Nothing stands out" not in answer(others, own, workloads=())
+CHRONIC = {"severity": 0.9, "novelty": 0.0, "entity": 0.95}
+
+
+def rated(kind: str, weight: float, news: float, near: float = 0.95, **more: Any) -> Evidence:
+    """By the parts of its score; more parts by name, each 1."""
+    parts = {"severity": weight, "novelty": news, "entity": near} | dict.fromkeys(more.pop("applying", ()), 1.0)
+    return piece(kind, more.pop("text", "boom"), parts=parts, **more)
+
+
+ONE: dict[str, Any] = {"workloads": ("cart",)}
+SHOP: dict[str, Any] = {"workloads": (), "namespaces": ("shop",)}
+ALL_OF_IT: dict[str, Any] = {"workloads": ()}
+
+
+@pytest.mark.parametrize(
+    ("fact", "asked", "wrong"),
+    [
+        # Severity and novelty agree ...
+        (rated("log", 0.9, 1.0), ONE, True),
+        (rated("log", 0.9, 0.3), ONE, False),  # an error said at its usual rate
+        (rated("log", 0.6, 1.0, severity="warn"), ONE, True),
+        (rated("log", 0.6, 0.9, severity="warn"), ONE, False),
+        (rated("log", 1.0, 0.1, severity="fatal"), ONE, True),  # is never ordinary
+        (rated("log", 0.2, 1.0, severity="info"), ONE, False),  # news, and no complaint
+        (rated("log", 0.9, 1.0, score=0.5), ONE, False),
+        # ... but of what the question itself tells.
+        (rated("log", 0.9, 0.0, applying=("asked",)), ONE, True),
+        (rated("log", 0.9, 0.0, applying=("asked",), severity="info"), ONE, False),
+        (rated("log", 0.9, 0.0).model_copy(update={"parts": {**CHRONIC, "relevance": 0.9}}), ONE, True),
+        (rated("log", 0.9, 0.0).model_copy(update={"parts": {**CHRONIC, "relevance": 0.5}}), ONE, False),
+        (rated("event", 1.0, 0.8, severity="info"), ONE, True),  # names a cause, whatever its type
+        (rated("event", 0.7, 0.3, severity="warn", count=3), ONE, True),
+        (rated("event", 0.7, 0.3, severity="warn", count=1), ONE, False),  # a probe that failed once at the start
+        (rated("event", 0.45, 0.3, severity="info", count=9), ONE, False),
+        (rated("alert", 0.6, 0.2, severity="warn"), ONE, True),
+        (rated("alert", 0.2, 1.0, severity="info"), ONE, False),
+        (rated("metric", 0.6, 0.5, severity=""), ONE, True),
+        (rated("metric", 0.4, 0.4, severity=""), ONE, False),
+        # It is of what was asked about.
+        (rated("log", 0.9, 1.0, 0.15, workload="db"), ONE, False),
+        (rated("log", 0.9, 1.0, 0.15, workload="db", text="call to cart:8080 failed"), ONE, True),
+        (rated("log", 0.9, 1.0, 0.82, workload="db", applying=("upstream",)), ONE, False),
+        (rated("alert", 0.9, 1.0, 0.15, workload="db", applying=("named",)), ONE, True),
+        (rated("log", 0.9, 1.0, 0.5), SHOP, True),
+        (rated("log", 0.9, 1.0, 0.5, namespace="bank"), SHOP, False),
+        (rated("event", 1.0, 0.8, 0.3, entity="node/a", namespace=""), SHOP, False),
+        (rated("event", 1.0, 0.8, 0.3, entity="node/a", namespace=""), ALL_OF_IT, True),
+    ],
+)
+def test_what_is_called_wrong(fact: Evidence, asked: dict[str, Any], wrong: bool) -> None:
+    assert ("Nothing stands out" not in answer(fact, **asked)) is wrong
+
+
+def test_a_question_whether_all_is_well_describes_no_error() -> None:
+    chronic = rated("log", 0.9, 0.0).model_copy(update={"parts": {**CHRONIC, "relevance": 1.0}})
+    assert answer(chronic, intent="health").startswith("**Nothing wrong seen** with cart")
+
+
+def test_trouble_of_others_is_told_beside_ones_own_where_that_leans_on_them() -> None:
+    own, leaned = rated("log", 0.9, 1.0), rated("log", 0.9, 1.0, 0.82, workload="db", applying=("upstream",))
+    other = rated("log", 0.9, 1.0, 0.15, workload="web", entity="pod/web-0")
+    said = answer(own, leaned, other, intent="health")
+    assert said.startswith("**Not healthy:**")
+    assert "[1]" in said
+    assert "[2]" in said
+    assert "web" not in said
+
+
+def test_changes_of_others_are_told_as_such() -> None:
+    mine, theirs = (
+        rated("event", 0.45, 0.3, near, title=f"SuccessfulRescale HorizontalPodAutoscaler/{who}", severity="info",
+              text=f"SuccessfulRescale HorizontalPodAutoscaler/{who}: New size: 3", workload=who)
+        for who, near in (("cart", 0.95), ("db", 0.15))
+    )  # fmt: skip
+    heads = [line for line in answer(theirs, POOL, mine, intent="change").splitlines() if not line.startswith("- ")]
+    assert [head.split("**")[1] for head in heads if head] == [
+        "What changed in cart", "What changed elsewhere:", "What else was seen:",
+    ]  # fmt: skip
+    alone = answer(theirs, intent="change")
+    assert alone.startswith("No rollout, scaling or new image in cart was seen")
+    assert "**What changed elsewhere:**\n- 20:10:00 UTC: Kubernetes reported SuccessfulRescale" in alone
