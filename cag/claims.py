@@ -39,6 +39,7 @@ _COMMAND: Final = re.compile(
     re.IGNORECASE,
 )
 
+_TIMES: Final = re.compile(r"(?<![\w.])[x\u00d7](\d[\d,]*)\b", re.IGNORECASE)  # x336, as the prompt writes counts
 _NUMBERED: Final = re.compile(
     r"(?:step|option|level|tier|phase|section|priority|part|layer|layers|ipv|evidence)\s*$", re.I
 )
@@ -108,7 +109,7 @@ class Claims:
         `live`: False for advice and for what is not known, where names may come from any piece, and words are free.
         """
         pieces = [self._piece(number) for number in cited]
-        rest = normal(text)
+        rest = _TIMES.sub(r"\1 times", normal(text))
         rest, wrong = self._quotes(rest, pieces, live=live)
         if not wrong:
             rest, wrong = self._times(rest, pieces)

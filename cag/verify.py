@@ -51,7 +51,7 @@ _PLACEHOLDER: Final = re.compile(
 )
 _URL: Final = re.compile(r"https?://[\w.-]+(?::\d+)?(?:/[\w./%#?=&+~@:,;-]*)?", re.ASCII)
 _URL_TAIL: Final = ".,;:!?"
-_AFTER_COLON: Final = re.compile(r": .*(?:\"it\"|\d)")  # "Look at checkout: ..." says something after all
+_AFTER_COLON: Final = re.compile(r": (.*(?:\"it\"|\d).*)")  # "Look at checkout: ..." says something after all
 _LOGGED: Final = ("", "text", "txt", "log", "logs", "console", "output", "none", "plaintext")
 
 
@@ -295,9 +295,9 @@ class Verifier:
             return self._claims.fault(words, cited or self._all, live=False)
         if not cited:
             return f"no citation: {words}" if kind == "fact" else ""
-        return self._claims.fault(
-            words, cited, live=kind in ("fact", "aside") or _AFTER_COLON.search(plain) is not None
-        )
+        said = _AFTER_COLON.search(plain)
+        stated = said is not None and kind_of(said[1], unit.form) == "fact"
+        return self._claims.fault(words, cited, live=kind in ("fact", "aside") or stated)
 
     def _kept(self, unit: Unit, *, wrong: bool) -> str:
         if not wrong:
