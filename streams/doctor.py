@@ -20,8 +20,8 @@ from schemas.errors import FreshetError, SinkMisconfigured
 from schemas.settings import Settings
 from streams import topics
 
-OLDEST_OPENSEARCH: Final = (2, 19)  # the first with rank fusion in search pipelines
-PLUGINS: Final = ("opensearch-knn", "opensearch-neural-search")
+OLDEST_OPENSEARCH: Final = (2, 13)  # the first whose Lucene vectors are compared by inner product
+PLUGINS: Final = ("opensearch-knn",)
 ADVICE: Final = {
     "kafka": "Start it (`make up`) or set FRESHET_KAFKA__*.",
     "topics": "Run `python -m streams topics create`.",
