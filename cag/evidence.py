@@ -193,17 +193,21 @@ def _headline(workload: str, template: str) -> str:
 
 
 def _novelty(onset_ms: float, observed_ms: float, before: float, count: int, heard_ms: float) -> float:
-    """How surprising it is that this was said when it was, from 0 to 1 (odds of a thousand to one).
+    """How surprising it is that this was said when it was, from 0 to 1. `heard_ms`: of the day before, at all.
 
-    Never said in the day before: were its n lines spread evenly over what was observed, the first would come after a
-    share f of the time with probability (1 - f)^n. Said before: the excess over the usual rate in standard deviations
-    of a Poisson count, of which six make 1. Usual is over the part of the day that was heard at all; of less than half
-    of what was observed nothing is concluded.
+    Never said in the day before: were its n lines spread evenly over what was heard of that day and what was observed,
+    the first would come after a share f of the time with probability (1 - f)^n; odds of a thousand to one make 1.
+    Said before: how far the two counts are from one rate, by the signed root of the deviance, in standard deviations,
+    of which six make 1. Little heard before makes little of it.
     """
     if before == 0:
-        late = min(max(onset_ms / observed_ms, 0.0), 0.999)
+        late = min((heard_ms + max(onset_ms, 0.0)) / (heard_ms + observed_ms), 0.999)
         return min(-count * math.log10(1 - late) / 3, 1.0)
-    return _excess(count, before * observed_ms / max(heard_ms, observed_ms / 2))
+    expected = (count + before) * observed_ms / (heard_ms + observed_ms)
+    if count <= expected:
+        return 0.0
+    deviance = 2 * (count * math.log(count / expected) + before * math.log(before / (count + before - expected)))
+    return min(math.sqrt(max(deviance, 0.0)) / 6, 1.0)
 
 
 def _excess(count: int, usual: float) -> float:

@@ -11,6 +11,7 @@ from typing import Final
 
 from cag.clock import Clock
 from cag.inert import name, plain
+from cag.rank import mentioned
 from cag.steps import read_steps
 from cag.tell import Numbered, Teller, group
 from schemas.context import Context, Evidence, Intent, Plan
@@ -21,9 +22,13 @@ MOST_LINES, MOST_CHARS = 25, 1_800
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
 OWN: Final = 0.9  # entity part of a score from which it is about the very thing that was asked about
 NEWS: Final = 0.5  # part of a score from which a number is worth a word
+AGREED: Final = 0.6  # severity times novelty of a log line: of an error at odds of 1 in 60, of a warning 1 in 1,000
+WORST: Final = 1.0  # severity of what is never ordinary: fatal lines, and events that name a cause
+DESCRIBED: Final = 0.8  # relevance of an error from which the question describes it, so that it need not be new
+REPEATED: Final = 3  # times until another warning of Kubernetes is more than a start: a probe's failureThreshold
 SUBJECTS, NAME_CHARS = 3, 63
 # Reasons of events that say that somebody or something changed what runs.
-_CHANGE: Final = re.compile(r"Scal|Rescale|Rollout|Deploy|Pull|Created|SuccessfulCreate|SuccessfulDelete|Killing|Image")
+_CHANGE: Final = re.compile(r"(?:Successful)?(?:Scal|Rescale|Rollout|Deploy|Pull|Create|Delete)|Killing|ImageChange")
 
 
 @dataclass(slots=True)
@@ -124,18 +129,22 @@ def _health(material: _Material) -> list[Section]:
 
 
 def _change(material: _Material) -> list[Section]:
-    """Changes with their times first, else what else happened."""
-    teller = material.teller
+    """Changes of what was asked about with their times first, then those of others, then what else happened."""
+    teller, plan = material.teller, material.context.plan
     changes = [f for f in material.facts if f[1].kind == "event" and _CHANGE.match(f[1].title or f[1].text)]
-    others = [fact for fact in material.facts if fact not in changes]
-    dated = [teller.dated(*fact) for fact in sorted(changes, key=lambda f: (_began(f[1]), f[0]))]
+    rest = [fact for fact in material.facts if fact not in changes]
+    changes.sort(key=lambda f: (_began(f[1]), f[0]))
+    mine = [teller.dated(*fact) for fact in changes if _own(plan, fact[1])]
+    others = [teller.dated(*fact) for fact in changes if not _own(plan, fact[1])]
     about = f" in {material.about}" if material.about else ""
-    seen = [teller.group(each) for each in group(others)[:SUPPORTING]]
-    if not dated:
+    seen = [teller.group(each) for each in group(rest)[:SUPPORTING]]
+    elsewhere = _list("**What changed elsewhere:**", others[:SUPPORTING])
+    if not mine:
         none = f"No rollout, scaling or new image{about} was seen{material.span}."
-        return [Section(none), *_list("**What happened then:**", seen)]
+        return [Section(none), *elsewhere, *_list("**What happened then:**", seen)]
     return [
-        *_list(f"**What changed{about}**{material.span}:", dated[:LISTED]),
+        *_list(f"**What changed{about}**{material.span}:", mine[:LISTED]),
+        *elsewhere,
         *_list("**What else was seen:**", seen[: SUPPORTING - 2]),
     ]
 
@@ -217,15 +226,44 @@ def called_wrong(plan: Plan, facts: Sequence[Evidence]) -> list[Evidence]:
 
     Of a question about something, nothing unless some of it is that thing's own: trouble of others alone is not its.
     """
-    wrong = [fact for fact in facts if fact.score >= WORTH_NAMING and _complains(fact)]
-    named = plan.workloads or plan.pods or plan.nodes
-    return wrong if not named or any(fact.parts.get("entity", OWN) >= OWN for fact in wrong) else []
+    wrong = [fact for fact in facts if fact.score >= WORTH_NAMING and _near(plan, fact) and _stands_out(plan, fact)]
+    return wrong if any(_own(plan, fact) for fact in wrong) else []
 
 
-def _complains(piece: Evidence) -> bool:
-    if piece.kind == "metric":
-        return piece.parts.get("novelty", NEWS) >= NEWS
-    return piece.kind == "alert" or piece.severity in ("warn", "error", "fatal")
+def _stands_out(plan: Plan, piece: Evidence) -> bool:
+    """Whether it is a complaint, and no ordinary one: noise is said at its usual rate, or evenly all the time."""
+    severity, novelty = piece.parts.get("severity", WORST), piece.parts.get("novelty", WORST)
+    match piece.kind:
+        case "metric":
+            return novelty >= NEWS
+        case "alert":
+            return piece.severity not in ("info", "debug", "trace")
+        case "event":  # some that name a cause are no warnings
+            return severity >= WORST or (piece.severity == "warn" and piece.count >= REPEATED)
+        case _:
+            agreed = severity >= WORST or severity * novelty >= AGREED or _described(plan, piece)
+            return agreed and piece.severity in ("warn", "error", "fatal")
+
+
+def _described(plan: Plan, piece: Evidence) -> bool:
+    """Whether the question itself tells of it: pasted, or in other words. Whether all is well tells of nothing."""
+    told = plan.intent != "health" and piece.severity == "error" and piece.parts.get("relevance", 0) >= DESCRIBED
+    return told or "asked" in piece.parts
+
+
+def _own(plan: Plan, piece: Evidence) -> bool:
+    """Whether it is of the very thing that was asked about, names it, or is named in the question."""
+    if "named" in piece.parts or "asked" in piece.parts:
+        return True
+    if plan.workloads or plan.pods or plan.nodes:
+        return piece.parts.get("entity", OWN) >= OWN or bool(mentioned(piece.text, plan.workloads))
+    return not plan.namespaces or piece.namespace in plan.namespaces
+
+
+def _near(plan: Plan, piece: Evidence) -> bool:
+    """Whether it is, or is of what that leans on."""
+    anything = not (plan.workloads or plan.pods or plan.nodes)
+    return anything or _own(plan, piece) or not piece.parts.keys().isdisjoint(("upstream", "related"))
 
 
 def _began(piece: Evidence) -> float:

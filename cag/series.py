@@ -33,7 +33,7 @@ def metric_candidate(hours: Sequence[Json], span: Span, compared: Sequence[Json]
         return None
     usual, now = statistics.median(early or shown), shown[-1]
     spread = max(_deviation(early or shown), abs(usual) * 0.1, 1e-9)
-    extreme = max(shown, key=lambda value: abs(value - usual))
+    extreme = max(shown[-len(inside) :], key=lambda value: abs(value - usual))
     deviation = abs(extreme - usual) / spread if len(shown) >= SHORTEST_SERIES else 0.0
     labels = ", ".join(f"{name}={value}" for name, value in sorted(latest["labels"].items()))
     named = f"{latest['name']}{{{labels}}}" if labels else latest["name"]

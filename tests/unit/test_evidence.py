@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import accumulate
 from typing import Any
 
 import pytest
@@ -116,11 +117,14 @@ def bucket(
 
 
 def logs(
-    *buckets: dict[str, Any], past: dict[str, float] | None = None, places: dict[str, tuple[int, int]] | None = None
+    *buckets: dict[str, Any],
+    past: dict[str, float] | None = None,
+    places: dict[str, tuple[int, int]] | None = None,
+    heard_ms: float = 0,
 ) -> list[Any]:
     details = {"aggregations": {"patterns": {"buckets": list(buckets)}}}
     newest = {"hits": {"hits": [one["newest"] for one in buckets]}}
-    return log_candidates(details, newest, past or {}, places or {}, SPAN)
+    return log_candidates(details, newest, past or {}, places or {}, SPAN, heard_ms=heard_ms)
 
 
 def test_a_log_shows_what_was_said_by_the_end_and_leads_to_that_record() -> None:
@@ -158,7 +162,7 @@ def test_an_occurrence_that_came_between_two_searches_is_left_for_the_next_quest
     [
         ({"first": END_MS - MINUTE}, {"first": END_MS - 25 * MINUTE}, {}),  # new at the end, or all along
         ({"count": 50}, {"count": 1}, {}),  # late and often, or once
-        ({}, {}, {"past": {ID: 240.0}}),  # said ten times an hour before
+        ({}, {}, {"past": {ID: 240.0}, "heard_ms": 1440 * MINUTE}),  # said ten times an hour before
     ],
 )
 def test_what_is_new_is_more_surprising(late: dict[str, Any], usual: dict[str, Any], more: dict[str, Any]) -> None:
@@ -167,14 +171,22 @@ def test_what_is_new_is_more_surprising(late: dict[str, Any], usual: dict[str, A
     assert 1 >= one.novel > two.novel >= 0
 
 
-@pytest.mark.parametrize(("heard_minutes", "novel"), [(1440, 1.0), (20, 0.0), (1, 0.0)])
-def test_usual_is_measured_over_what_was_heard(heard_minutes: int, novel: float) -> None:
-    """Twenty in the range, and as many in the twenty minutes before it that anything was heard in."""
-    since = bucket("other", first=END_MS - 20 * MINUTE)
-    details = {"aggregations": {"patterns": {"buckets": [said := bucket(count=20), since]}}}
-    newest = {"hits": {"hits": [said["newest"], since["newest"]]}}
-    past, heard_ms = {ID: 20.0}, heard_minutes * MINUTE
-    made, _ = log_candidates(details, newest, past, {}, SPAN, heard_ms=heard_ms)
+@pytest.mark.parametrize(
+    ("count", "before", "heard_minutes", "novel"),
+    [
+        (20, 20, 1440, 1.0),  # as many in twenty minutes as in the day before
+        (20, 20, 20, 0.0),
+        (20, 20, 1, 0.0),
+        (14, 1, 5, 0.24),  # one in five minutes says little about what is usual
+        (20, 0, 0, 0.0),  # all along, and nothing is known from before
+        (20, 0, 20, 1.0),  # all along, and never before
+        (1, 0, 1440, 0.62),
+        (1, 0, 20, 0.1),
+    ],
+)
+def test_usual_is_measured_over_what_was_heard(count: int, before: int, heard_minutes: int, novel: float) -> None:
+    said = bucket(count=count, first=END_MS - 20 * MINUTE)
+    (made,) = logs(said, past={ID: float(before)} if before else {}, heard_ms=heard_minutes * MINUTE)
     assert made.novel == pytest.approx(novel, abs=0.01)
 
 
@@ -427,6 +439,19 @@ def test_a_jump_is_severe_and_noise_is_not() -> None:
     assert short is not None
     assert jump.severity > 0.5 > 0.05 > noise.severity
     assert short.severity == 0.0  # too short to know what is usual
+
+
+@pytest.mark.parametrize("monotonic", [False, True])
+def test_a_jump_before_the_range_is_over(monotonic: bool) -> None:
+    steps = [1.0] * 20 + [90.0] * 3 + [1.0] * 20
+    given = series(list(accumulate(steps)) if monotonic else steps, monotonic=monotonic)
+    recent, whole = (
+        metric_candidate(given, Span(start=END - timedelta(minutes=minutes), end=END)) for minutes in (10, 30)
+    )
+    assert recent is not None
+    assert whole is not None
+    assert recent.novel == 0.0
+    assert whole.novel == 1.0
 
 
 TEAM = Grant(clusters=("prod",), namespaces=("shop", "team-*"), cluster_objects=False)
