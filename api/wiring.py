@@ -78,13 +78,13 @@ def _nothing_granted(principal: Principal) -> ApiError:
     )
 
 
-def _wiring(request: Request) -> Wiring:
+async def _wiring(request: Request) -> Wiring:
     wiring = request.app.state.wiring
     assert isinstance(wiring, Wiring)
     return wiring
 
 
-def _scope(
+async def _scope(
     request: Request,
     cluster: Annotated[list[str], Query(description="only these clusters")] = [],  # noqa: B006 - FastAPI copies it
     namespace: Annotated[list[str], Query(description="only these namespaces")] = [],  # noqa: B006
@@ -96,5 +96,6 @@ def _scope(
     return Narrowing(clusters=tuple(cluster), namespaces=tuple(namespace)).within(principal_of(request).scope)
 
 
+# Asynchronous though they wait for nothing: FastAPI calls others in a thread, which costs more than they do.
 Wired = Annotated[Wiring, Depends(_wiring)]
 Scoped = Annotated[Scope, Depends(_scope)]
