@@ -53,7 +53,7 @@ format: ready ## format the code and mend what the linter can mend
 	@.venv/bin/ruff check --fix --quiet .
 	@.venv/bin/ruff format --quiet .
 
-bench: ready ## measure both sides in one run, with guards (NAME=burst|consumer|embedding|formats|freshness|growth|load|rate|replay|retrieval|spark|startup|templates|workers)
+bench: ready ## measure both sides in one run, with guards (NAME=burst|cache|consumer|door|embedding|formats|freshness|gateway|growth|load|rate|replay|retrieval|runbooks|spark|startup|templates|workers)
 	@$(PYTHON) -m tests.benchmarks $(NAME) $(ARGS)
 
 profile: ready ## where a worker's time goes under load: a table, and a flame graph in .bench/

@@ -111,28 +111,19 @@ def run(settings: Settings, options: Options, notes: Console) -> tuple[Report, i
         sink.prepare()
         drive = Drive(settings=settings, options=options, report=report, reader=reader, sink=sink)
         inputs = [i.topic for i in settings.kafka.inputs]
-        announcement = Announcement(open_index(settings, label), group, names)
-
-        def house() -> None:
-            sink.publish()
-            announcement.beat()
-
-        def tick(replay: Replay) -> None:
-            announcement.left = replay.left
-
+        announcement = Announcement(open_index(settings, label), group, names, sink.publish)
         code = drive.run(
             stretches,
             positions,
             ids,
             notes,
-            house=house,
+            house=announcement.beat,
             live=lambda: live_lag(broker, live_group, inputs),
             total=sum(stretch.messages for stretch in stretches.values()),
-            tick=tick,
+            tick=announcement.note,
         )
         report.figures["documents_mended"] = repairs.total
         if code == 0:
-            sink.publish()
             announcement.end()
             if contested := repairs.contested(open_index(settings, label)):
                 report.figures["contested"] = contested
