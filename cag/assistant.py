@@ -9,18 +9,18 @@ from typing import Final
 
 import structlog
 
-from cag.answer_cache import AnswerCache, AnswerStore
 from cag.assemble import Assembler
 from cag.breaker import Breaker
-from cag.cached_answers import CachedAnswers
 from cag.detail import EvidenceReader
 from cag.gather import Gathering
 from cag.generate import Generator, Written
 from cag.lag import LagReader
+from cag.memory.answer_cache import AnswerCache, AnswerStore
+from cag.memory.cached_answers import CachedAnswers
+from cag.memory.remembered import Keys
 from cag.model import ModelClient
-from cag.plan import Catalog
+from cag.question.plan import Catalog
 from cag.reads import IndexReader
-from cag.remembered import Keys
 from cag.retrieval import Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.source_records import SourceRecords

@@ -9,12 +9,12 @@ from zoneinfo import ZoneInfo
 from cag.coverage import CoverageReader
 from cag.freshness import with_trouble
 from cag.lag import LagReader
-from cag.plan import Catalog, plan
+from cag.question.plan import Catalog, plan
+from cag.question.spelling import index_of
 from cag.reads import IndexReader, Live, LiveGeneration, Partial
 from cag.retrieval import Retrieval, Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.scope import visible_in
-from cag.spelling import index_of
 from processors.embed import Embedder
 from processors.generation import names_for
 from schemas.answer import Query

@@ -7,12 +7,12 @@ from typing import Final, Protocol
 
 from cag.assemble import SYSTEM, Prompt
 from cag.extract import extractive_answer
-from cag.leaks import Hidden, LeakFilter, instructions
 from cag.model import ModelClient
 from cag.model_stream import ModelUnavailable, Token
 from cag.scope import scope_key
 from cag.tokens import TokenCounter
-from cag.verify import Verifier
+from cag.verification.leaks import Hidden, LeakFilter, instructions
+from cag.verification.verify import Verifier
 from schemas.answer import Delta, FinishReason, Mode, Query, Usage
 from schemas.context import Context, Verification
 from schemas.settings import Settings

@@ -21,7 +21,7 @@ from cag.evidence import (
     log_candidates,
     told,
 )
-from cag.plan import Catalog
+from cag.question.plan import Catalog
 from cag.rank import Focus, focus_of, fused, select
 from cag.reads import IndexReader, Partial
 from cag.series import metric_candidate, within

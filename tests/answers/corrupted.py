@@ -22,7 +22,7 @@ from zoneinfo import ZoneInfo
 
 from rich.table import Table
 
-from cag.verify import Action, Verifier
+from cag.verification.verify import Action, Verifier
 from schemas.context import Verification
 from tests.answers.forms import FILLERS, HALVES, PHRASINGS, Half, Part, Said, Slot, Wrong, forms_for, say
 from tests.answers.grounds import Ground, grounds

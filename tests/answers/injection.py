@@ -34,7 +34,7 @@ from cag.assemble import SYSTEM, Assembler, Prompt
 from cag.generate import Check, Generator, Written
 from cag.inert import name
 from cag.model import OpenAIModel
-from cag.verify import Verifier
+from cag.verification.verify import Verifier
 from processors.redact import Redactor
 from schemas.answer import AnswerPart, Delta, Done, Query, Source
 from schemas.answer_settings import Api, Model

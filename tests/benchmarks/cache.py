@@ -19,11 +19,11 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from rich.table import Table
 
-from cag.answer_cache import QUESTIONS, AnswerCache, alike_ones, packed
-from cag.cached_answers import CachedAnswers
 from cag.library import Library
-from cag.plan import Catalog, plan
-from cag.remembered import Keys, Remembered
+from cag.memory.answer_cache import QUESTIONS, AnswerCache, alike_ones, packed
+from cag.memory.cached_answers import CachedAnswers
+from cag.memory.remembered import Keys, Remembered
+from cag.question.plan import Catalog, plan
 from cag.runbook_follower import RunbookFollower
 from cag.store import RunbookReader
 from deploy.installation import Installation

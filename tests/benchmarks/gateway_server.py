@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from api import serve
 from cag.assistant import Assistant
-from cag.plan import Catalog
+from cag.question.plan import Catalog
 from processors import logs
 from schemas.answer import Query
 from schemas.context import Context, Evidence, Freshness, Plan, Span

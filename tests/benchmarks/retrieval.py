@@ -27,7 +27,7 @@ from zoneinfo import ZoneInfo
 from rich.table import Table
 
 from cag import queries
-from cag.plan import plan
+from cag.question.plan import plan
 from cag.reads import IndexReader
 from cag.retrieval import Retrieval, Stopwatch
 from cag.scope import in_scope

@@ -13,8 +13,8 @@ from datetime import UTC, datetime
 import fakeredis
 import pytest
 
-from cag.answer_cache import MOST_ANSWERS, QUESTIONS, REST_S, AnswerCache
-from cag.remembered import MOST_BYTES, AnswerKey, Remembered
+from cag.memory.answer_cache import MOST_ANSWERS, QUESTIONS, REST_S, AnswerCache
+from cag.memory.remembered import MOST_BYTES, AnswerKey, Remembered
 from schemas.settings import Settings
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -121,7 +121,7 @@ async def test_an_answer_under_another_key_is_a_miss(cache: AnswerCache) -> None
 
 
 async def test_bounds(cache: AnswerCache, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cag.answer_cache.MOST_ANSWERS", 150)
+    monkeypatch.setattr("cag.memory.answer_cache.MOST_ANSWERS", 150)
     keys = [key(f"how do I fix disk{n}") for n in range(160)]
     for number, one in enumerate(keys):
         made = answer(one).model_copy(update={"made_at": datetime.fromtimestamp(number, UTC)})

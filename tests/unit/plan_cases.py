@@ -7,7 +7,7 @@ after `vs` the period it is compared with; what it is about; what is wanted, `/r
 
 from datetime import UTC, datetime
 
-from cag.plan import Catalog
+from cag.question.plan import Catalog
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
 CATALOG = Catalog(

@@ -8,9 +8,9 @@ from typing import Any
 import fakeredis
 import pytest
 
-from cag.answer_cache import AnswerCache
-from cag.cached_answers import CachedAnswers
-from cag.remembered import Keys, worth_keeping
+from cag.memory.answer_cache import AnswerCache
+from cag.memory.cached_answers import CachedAnswers
+from cag.memory.remembered import Keys, worth_keeping
 from schemas.answer import AnswerPart, Delta, Done, Query, Source, Usage
 from schemas.context import Context, Evidence, Freshness, Grant, Plan, Scope, Span, Turn, Verification
 from schemas.settings import Settings

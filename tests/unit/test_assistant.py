@@ -6,10 +6,10 @@ from unittest import mock
 import fakeredis
 import pytest
 
-from cag.answer_cache import AnswerCache
 from cag.assistant import Assistant
 from cag.lag import LagReader
 from cag.library import Library
+from cag.memory.answer_cache import AnswerCache
 from cag.runbooks import compile_runbook
 from cag.store import RunbookReader
 from processors.embed import HashingEmbedder

@@ -5,9 +5,9 @@ from itertools import islice
 
 import pytest
 
-from cag.sentences import Sentences
-from cag.statements import bare, kind_of
-from cag.verify import MARK, Verifier
+from cag.verification.sentences import Sentences
+from cag.verification.statements import bare, kind_of
+from cag.verification.verify import MARK, Verifier
 from schemas.context import Evidence, Plan, Span
 from tests.answers.corrupted import CAUGHT, TOUCHED, measure
 from tests.answers.grounds import grounds

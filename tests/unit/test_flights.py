@@ -6,7 +6,7 @@ from contextlib import aclosing
 
 import pytest
 
-from cag.flights import Flights
+from cag.memory.flights import Flights
 from schemas.answer import AnswerPart, Delta, Status
 
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cag.assemble import SYSTEM, Assembler
 from cag.breaker import Breaker
 from cag.generate import Generator, Written
-from cag.leaks import REMOVED, Hidden, LeakFilter, instructions
 from cag.model_stream import ModelUnavailable, Token
+from cag.verification.leaks import REMOVED, Hidden, LeakFilter, instructions
 from schemas.answer import Delta, Query, Usage
 from schemas.answer_settings import Model
 from schemas.context import Context, Evidence, Freshness, Plan, Scope, Span, Turn

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cag.clock_words import LONGEST, Clock, pieces
-from cag.clock_words import PIECES as MOST_PIECES
-from cag.moments import times_of
-from cag.plan import EARLIER_CHARS, READ_CHARS, SEARCHED_CHARS, plan
-from cag.quoted import IDENTIFIERS
-from cag.spelling import Index, slips
+from cag.question.clock_words import LONGEST, Clock, pieces
+from cag.question.clock_words import PIECES as MOST_PIECES
+from cag.question.moments import times_of
+from cag.question.plan import EARLIER_CHARS, READ_CHARS, SEARCHED_CHARS, plan
+from cag.question.quoted import IDENTIFIERS
+from cag.question.spelling import Index, slips
 from deploy.shop.topology import SHOP_SERVICES
 from schemas.context import Plan, Span, Turn
 from tests.unit.plan_cases import CASES, CATALOG, NOW

@@ -9,7 +9,7 @@ import pytest
 
 from cag import queries
 from cag.evidence import Candidate
-from cag.plan import Catalog
+from cag.question.plan import Catalog
 from cag.retrieval import Retrieval, Stopwatch, _Places
 from schemas.context import Evidence, Plan, Scope, Span
 from schemas.documents import Names

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cag.same_question import meant, normalised, same_meaning
+from cag.memory.same_question import meant, normalised, same_meaning
 
 
 @pytest.mark.parametrize(

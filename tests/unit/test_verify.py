@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from cag.verify import MARK, TAKEN_OUT, Action, Verifier
+from cag.verification.verify import MARK, TAKEN_OUT, Action, Verifier
 from schemas.context import Evidence, Plan, Span
 from tests.fake_assistant import NOW
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from typing import Final, Literal
 from urllib.parse import urlsplit
 
-from cag.claims import QUOTED, Claims
 from cag.inert import UNSEEN
-from cag.sentences import CITATION, Sentences, Unit
-from cag.statements import MARKER, bare, is_heading, kind_of
+from cag.verification.claims import QUOTED, Claims
+from cag.verification.sentences import CITATION, Sentences, Unit
+from cag.verification.statements import MARKER, bare, is_heading, kind_of
 from schemas.context import Evidence, Plan, Verification
 
 Action = Literal["mark", "remove", "off"]

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from cag.clock_words import LONGEST, Clock, Piece
-from cag.stretches import AROUND, BEFORE, DAY, DAYS, NOW, RANGE, Named, joined, meant, moment_of
+from cag.question.clock_words import LONGEST, Clock, Piece
+from cag.question.stretches import AROUND, BEFORE, DAY, DAYS, NOW, RANGE, Named, joined, meant, moment_of
 from schemas.context import Span
 
 # How a comparison is said, straight in front of the other period; the last three only after "compare" or "differ".

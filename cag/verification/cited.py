@@ -8,9 +8,9 @@ from functools import cached_property
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from cag import amounts, stated_times
-from cag.amounts import Amount
-from cag.wording import STANDS_IN, normal, squeezed, stems
+from cag.verification import amounts, stated_times
+from cag.verification.amounts import Amount
+from cag.verification.wording import STANDS_IN, normal, squeezed, stems
 from schemas.context import Evidence
 
 LEAST_QUOTE: Final = 12  # squeezed characters of a quote from which white space may differ

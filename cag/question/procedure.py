@@ -8,8 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
-from cag.ordinary import ASKING
-from cag.spelling import squash
+from cag.question.ordinary import ASKING
+from cag.question.spelling import squash
 from cag.word_index import spaced
 
 

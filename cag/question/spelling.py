@@ -11,7 +11,7 @@ from typing import Final, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cag.ordinary import ordinary
+from cag.question.ordinary import ordinary
 
 Kind = Literal["cluster", "namespace", "workload", "node", "alert", "metric"]
 Named = tuple[Kind, str]

@@ -1,8 +1,8 @@
 """Whether the evidence that a sentence cites says what the sentence says: quotes, times, names, numbers, words. Pure.
 
 What is looked up, in this order: code and quoted words (they must stand in the evidence, whatever the white space and
-the case; "..." leaves something out), times and dates (`cag.stated_times`), names (whatever looks like one, and every
-name of a workload, namespace, node or cluster that any evidence has), numbers (`cag.amounts`). What the question says
+the case; "..." leaves something out), times and dates (`stated_times`), names (whatever looks like one, and every
+name of a workload, namespace, node or cluster that any evidence has), numbers (`amounts`). What the question says
 may be repeated. A sentence all of whose hard parts are there, or that has none, must still share words with what it
 cites: one that shares nothing, or far more with another piece, cites the wrong one.
 """
@@ -12,11 +12,11 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from cag import amounts, stated_times
-from cag.amounts import Amount
-from cag.cited import Piece, Place, holds_any, known_name, said_in, spelled
-from cag.ordinary import ordinary
-from cag.wording import (
+from cag.question.ordinary import ordinary
+from cag.verification import amounts, stated_times
+from cag.verification.amounts import Amount
+from cag.verification.cited import Piece, Place, holds_any, known_name, said_in, spelled
+from cag.verification.wording import (
     ACRONYMS,
     COMMON_NAMES,
     COMPOUND_FIRST,

@@ -11,12 +11,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from cag.companions import KIN, kin, owner_of
-from cag.moments import ANCHOR, Times, times_of
-from cag.naming import Found, names_in
-from cag.procedure import ANYONE, any_of, is_procedure
-from cag.quoted import identifiers_in
-from cag.spelling import Catalog, index_of
+from cag.question.companions import KIN, kin, owner_of
+from cag.question.moments import ANCHOR, Times, times_of
+from cag.question.naming import Found, names_in
+from cag.question.procedure import ANYONE, any_of, is_procedure
+from cag.question.quoted import identifiers_in
+from cag.question.spelling import Catalog, index_of
 from schemas.context import Intent, Plan, Span, Turn
 
 __all__ = ["Catalog", "plan"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import Final, NamedTuple
 
-from cag.clock_words import Clock, Piece, pieces
+from cag.question.clock_words import Clock, Piece, pieces
 
 UP_TO: Final = timedelta(minutes=15)  # "at 14:05" looks this far back, and not ahead: it is answered as it was then
 AROUND: Final = timedelta(minutes=10)  # "around 14:05" looks this far back, and half as far ahead

@@ -20,8 +20,8 @@ import redis.asyncio
 import structlog
 from numpy.typing import NDArray
 
-from cag.remembered import MOST_BYTES, AnswerKey, Remembered
-from cag.same_question import same_meaning
+from cag.memory.remembered import MOST_BYTES, AnswerKey, Remembered
+from cag.memory.same_question import same_meaning
 from cag.store import opened, redis_address, translated
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import Redis, Settings

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final, NamedTuple
 
-from cag.companions import KIN, kin, owner_of
-from cag.ordinary import ASKING, ordinary
-from cag.spelling import FEW, Catalog, Index, Named, index_of, parts_of, squash, unsaid
+from cag.question.companions import KIN, kin, owner_of
+from cag.question.ordinary import ASKING, ordinary
+from cag.question.spelling import FEW, Catalog, Index, Named, index_of, parts_of, squash, unsaid
 
 WORDS: Final = 4_000  # of a question
 LONGEST: Final = 8  # words that one name may be written in

@@ -6,9 +6,9 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 from typing import Final
 
-from cag.answer_cache import AnswerStore
-from cag.flights import Flights, Work
-from cag.remembered import AnswerKey, Keys, Remembered, remembered, worth_keeping
+from cag.memory.answer_cache import AnswerStore
+from cag.memory.flights import Flights, Work
+from cag.memory.remembered import AnswerKey, Keys, Remembered, remembered, worth_keeping
 from schemas.answer import AnswerPart, Cached, Delta, Done, Query, Source, Status, Usage
 from schemas.context import Context, Freshness, Plan
 

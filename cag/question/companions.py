@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from cag.spelling import FEW, Index, squash
+from cag.question.spelling import FEW, Index, squash
 
 # What Kubernetes puts behind the name of a workload: a hash and five of its safe letters, those five, or an ordinal.
 _POD_SUFFIX: Final = re.compile(r"(?:[a-z0-9]{6,10}-)?[bcdfghjklmnpqrstvwxz2456789]{5}|\d{1,5}|\d{8}(?:-[a-z0-9]{5})?")

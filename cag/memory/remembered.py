@@ -13,7 +13,7 @@ from typing import Final, Literal
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from cag.assemble import SYSTEM
-from cag.same_question import normalised
+from cag.memory.same_question import normalised
 from cag.scope import scope_key
 from schemas.answer import Delta, Done, FinishReason, Mode, Query
 from schemas.context import Evidence, Plan, Verification

@@ -8,7 +8,7 @@ anything. The rules are lists of words: a sentence that none of them knows state
 import re
 from typing import Final, Literal
 
-from cag.sentences import Form
+from cag.verification.sentences import Form
 
 Kind = Literal["fact", "advice", "unknown", "aside"]
 

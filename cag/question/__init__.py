@@ -1,0 +1,1 @@
+"""Understanding a question: times, names, wishes, follow-ups. Pure."""

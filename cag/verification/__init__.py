@@ -1,0 +1,1 @@
+"""Checking what a model says against what it cites, while it streams. Pure."""
