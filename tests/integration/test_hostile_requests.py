@@ -1,11 +1,11 @@
 """Requests that nobody would send on purpose, and clients that do not wait: the trials of `make answers`, whole."""
 
+import logging
 from collections.abc import Iterator
 
 import pytest
 import structlog
 
-from processors import logs
 from tests.answers import disconnects, requests
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # schemathesis uses what others deprecate
@@ -14,7 +14,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # schemat
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
     """Each refused request has its line, and there are thousands."""
-    logs.configure("CRITICAL")
+    silent = structlog.make_filtering_bound_logger(logging.CRITICAL)
+    structlog.configure(wrapper_class=silent, cache_logger_on_first_use=False)  # others' tests want theirs back
     yield
     structlog.reset_defaults()
 
