@@ -87,8 +87,20 @@ def _event_stream(events: AsyncGenerator[ServerSentEvent, None], headers: dict[s
 
 
 def _headers(done: Done) -> dict[str, str]:
-    newest = done.context.freshness.newest
-    return {"x-freshet-mode": done.mode, **({"x-freshet-newest": newest.isoformat()} if newest else {})}
+    """Freshness and coverage, for clients that do not read the body; a stream has them in its last chunk."""
+    seen = done.context.freshness
+    told = {
+        "mode": done.mode,
+        "cached": done.cached,
+        "newest": seen.newest.isoformat() if seen.newest else "",
+        "lag": "" if seen.lag is None else str(seen.lag),
+        "dead-letters": "" if seen.dead_letters is None else str(seen.dead_letters),
+        "silent-sources": str(len(seen.silent)),
+        "deferred-patterns": str(seen.text_only),
+        "replays": str(len(seen.replays)),
+        "missing": str(len(seen.missing)),
+    }
+    return {f"x-freshet-{name}": value for name, value in told.items() if value}
 
 
 def _require_model(name: str, wiring: Wiring) -> None:

@@ -62,6 +62,7 @@ async def test_a_whole_answer_says_what_it_rests_on() -> None:
     assert body["choices"][0]["message"]["content"] == "The pool is exhausted [1]. Raise it [2]."
     assert response.headers["x-freshet-mode"] == "model"
     assert response.headers["x-freshet-newest"] == "2026-11-20T20:14:56+00:00"
+    assert (response.headers["x-freshet-missing"], response.headers["x-freshet-silent-sources"]) == ("1", "0")
     one, two = body["freshet"]["citations"]
     assert (one["number"], one["id"], one["kind"], one["title"]) == (1, LOG.id, "log", "log shop/checkout")
     assert one["coordinates"] == list(LOG.coordinates)
