@@ -165,8 +165,7 @@ class Assistant:
         return await self._detail.read(identity, scope, around=around)
 
     async def sources(self, *, scope: Scope, now: datetime) -> Freshness:
-        trouble = [self._runbooks.trouble] if self._runbooks.trouble else []
-        return await self._gather.freshness(scope, now, None, trouble)
+        return await self._gather.freshness(scope, now, None, ())
 
     async def readiness(self) -> dict[str, str]:
         """Each part with `ok` or one sentence; only the index is needed to answer at all."""

@@ -7,34 +7,30 @@ carries a number and has to get it back; a client that keeps its connection afte
 import asyncio
 import contextlib
 import random
-import shutil
-import subprocess
-import tempfile
-import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 import httpx
 import orjson
-import uvicorn
 from aiohttp import web
 from redis.asyncio import Redis
 from rich.table import Table
 
-from api.serve import listen
 from cag.assistant import Assistant
 from cag.model import OpenAIModel
 from cag.model_stream import ModelUnavailable
 from cag.reads import IndexReader
 from deploy.demo import free_port
 from processors import logs
-from schemas.answer_settings import Api, Model
+from schemas.answer_settings import Model
 from schemas.context import Turn
 from schemas.settings import OpenSearch, Settings
 from tests.answers.hollow import EmptyIndex, hollow, served
 from tests.answers.trial import Outcome, Trial
+from tests.loopback import running
+from tests.redis_server import redis_server
 from tests.standin_model import StandIn
 
 PHASES: Final = ("half a body", "searching", "before the first token", "in the middle", "not streamed")
@@ -80,7 +76,7 @@ class SlowIndex(EmptyIndex):
 
 async def hang_up(each: int, note: Callable[[str], None]) -> HungUp:
     found, standin = HungUp(), StandIn(behaviour="slow")
-    with _running(standin) as model:
+    with running(standin.app()) as model:
         settings = _settings(model)
         assistant = hollow(settings)
         reader = SlowIndex(settings.opensearch)
@@ -172,19 +168,6 @@ def _settings(model: str) -> Settings:
     )
 
 
-@contextlib.contextmanager
-def _running(standin: StandIn) -> Iterator[str]:
-    with listen(Api(port=0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(standin.app(), log_config=None, timeout_graceful_shutdown=1))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join(20)
-
-
 # -- cancelled calls under load ----------------------------------------------------------------------------------------
 
 BAD: Final = "control: a client that keeps its connection"
@@ -194,9 +177,10 @@ Call = Callable[[int], Awaitable[int]]
 async def crossed(calls: int, note: Callable[[str], None]) -> dict[str, tuple[int, int]]:
     """By client: calls that were answered, and answers that belonged to another call."""
     found = {}
-    async with contextlib.AsyncExitStack() as running:
-        echo = await running.enter_async_context(_echo())
-        redis = running.enter_context(_redis())
+    async with contextlib.AsyncExitStack() as opened:
+        echo = await opened.enter_async_context(_echo())
+        port, _ = opened.enter_context(redis_server())
+        redis = f"redis://127.0.0.1:{port}/0"
         clients = {
             "model (httpx)": _model(echo),
             "index (aiohttp)": _index(echo),
@@ -307,17 +291,3 @@ async def _echo() -> AsyncIterator[str]:
     await web.TCPSite(runner, "127.0.0.1", port).start()
     yield f"http://127.0.0.1:{port}"
     await runner.cleanup()
-
-
-@contextlib.contextmanager
-def _redis() -> Iterator[str]:
-    port, folder = free_port(0), tempfile.mkdtemp(prefix="freshet-redis-")
-    process = subprocess.Popen(
-        ["redis-server", "--port", str(port), "--save", "", "--dir", folder], stdout=subprocess.DEVNULL
-    )
-    try:
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
-        shutil.rmtree(folder)

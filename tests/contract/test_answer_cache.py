@@ -1,12 +1,7 @@
 """One suite over the answer cache with a Redis in memory and with a real one, which the tests start themselves."""
 
 import asyncio
-import os
 import random
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
 
@@ -16,6 +11,7 @@ import pytest
 from cag.memory.answer_cache import MOST_ANSWERS, QUESTIONS, REST_S, AnswerCache
 from cag.memory.remembered import MOST_BYTES, AnswerKey, Remembered
 from schemas.settings import Settings
+from tests.redis_server import redis_server
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 NORTH, EAST, NORTH_EAST = [1.0, 0.0], [0.0, 1.0], [0.8, 0.6]
@@ -39,25 +35,8 @@ def answer(of: AnswerKey, text: str = "Restart it [1].") -> Remembered:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+    with redis_server() as (port, _):
         yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(params=["memory", "redis"])

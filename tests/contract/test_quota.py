@@ -1,11 +1,6 @@
 """Quotas over a real Redis and without one: the same limits, one round trip, and answers while Redis is away."""
 
-import os
 import secrets
-import shutil
-import socket
-import subprocess
-import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -17,30 +12,15 @@ from schemas.access import Principal, Quota
 from schemas.answer_settings import Quotas
 from schemas.context import Scope
 from schemas.settings import Redis
+from tests.redis_server import redis_server
 
 NOWHERE = "redis://127.0.0.1:1/0"
 
 
 @pytest.fixture(scope="module")
 def redis_url() -> Iterator[str]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+    with redis_server() as (port, _):
         yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(params=["redis", "memory"])

@@ -1,12 +1,8 @@
 """One suite over the runbook store in memory and the one in a real Redis, which the tests start themselves."""
 
 import asyncio
-import os
 import secrets
-import shutil
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -25,6 +21,7 @@ from schemas.runbooks import Corpus, Runbook
 from schemas.settings import Redis
 from streams import runbooks
 from streams.runbooks import Applied, Ignored, Rebuilt, apply_runbook_message, rebuild
+from tests.redis_server import redis_server
 
 TOPIC = "topic-id-1"
 DECODE = ValueDecoder(None)
@@ -48,25 +45,8 @@ class Server:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    if shutil.which("redis-server") is None:
-        if os.environ.get("CI") == "true":
-            pytest.fail("redis-server is not installed")
-        pytest.skip("redis-server is not installed")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["redis-server", "--port", str(port), "--save", "", "--bind", "127.0.0.1"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-    try:
-        for _ in range(200):
-            with socket.socket() as client:
-                if client.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
+    with redis_server() as (port, process):
         yield Server(port, process)
-    finally:
-        process.terminate()
-        process.wait(10)
 
 
 @pytest.fixture(params=["memory", "redis"])
