@@ -8,7 +8,6 @@ from typing import Any, Final
 from cag import queries
 from cag.evidence import (
     Candidate,
-    EvidenceId,
     alert_candidate,
     event_candidate,
     log_candidates,
@@ -22,6 +21,7 @@ from cag.series import metric_candidate
 from cag.source_records import SourceRecords
 from schemas.context import Evidence, EvidenceDetail, Plan, Scope, SourceRecord, Span
 from schemas.documents import MINUTE_MS, Names
+from schemas.evidence_id import EvidenceId
 from schemas.records import Coordinates
 
 Json = Mapping[str, Any]

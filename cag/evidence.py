@@ -6,45 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from processors.fold import OBSERVATIONS
 from processors.shape import summary_of
 from processors.template import template
 from schemas.context import Evidence, Span
-from schemas.documents import DAY_MS, MINUTE_MS, day_of
+from schemas.documents import DAY_MS, MINUTE_MS
+from schemas.evidence_id import EvidenceId, minutes_id
 from schemas.records import severity_band
 
 Json = Mapping[str, Any]
 SHOWN_CHARS: Final = 600
 HEADLINE_CHARS: Final = 70
 SHOWN_COORDINATES: Final = 4
-# Minutes since 1970 in at most eight digits end in the year 2160, days in 2999: no calendar is left.
-_WRITTEN: Final = re.compile(
-    r"(?:log|metric)-[0-9a-f]{1,40}-[0-9]{1,8}-[0-9]{1,8}|(?:event|alert)-[12][0-9]{7}-[0-9a-f]{1,40}"
-)
-
-
 LINKS, LINKS_CHARS = 8, 20_000
 _LINK: Final = re.compile(r"https?://[^\s<>\"']{1,500}")
-
-
-class EvidenceId(NamedTuple):
-    """`log-<pattern>-<first minute>-<last minute>`, `metric-` likewise, `event-<day>-<id>`, `alert-<day>-<id>`."""
-
-    kind: str
-    parts: tuple[str, ...]
-
-    @classmethod
-    def parse(cls, text: str) -> "EvidenceId":
-        """Raises ValueError on anything that this product does not write."""
-        if text.startswith("runbook-"):
-            return cls("runbook", (text,))
-        found = _WRITTEN.fullmatch(text)
-        if found is None:
-            raise ValueError("not an evidence id")
-        kind, *parts = text.split("-")
-        return cls(kind, tuple(parts))
 
 
 @lru_cache(maxsize=64)
@@ -55,14 +32,6 @@ def links_in(question: str) -> tuple[str, ...]:
 
 def moment(ms: float) -> datetime:
     return datetime.fromtimestamp(ms / 1000, UTC)
-
-
-def minutes_id(kind: str, identity: str, first_ms: float, last_ms: float) -> str:
-    return f"{kind}-{identity}-{int(first_ms // MINUTE_MS)}-{int(last_ms // MINUTE_MS)}"
-
-
-def dated_id(kind: str, document_id: str, first_ms: int) -> str:
-    return f"{kind}-{day_of(first_ms).replace('.', '')}-{document_id}"
 
 
 NOWHERE: Final = (0, 0)

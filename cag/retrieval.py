@@ -15,7 +15,6 @@ from cag import changes, queries
 from cag.evidence import (
     SHOWN_COORDINATES,
     Candidate,
-    EvidenceId,
     alert_candidate,
     event_candidate,
     log_candidates,
@@ -28,6 +27,7 @@ from cag.series import metric_candidate, within
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Scope, Span
 from schemas.documents import DAY_MS, MINUTE_MS, Names
+from schemas.evidence_id import EvidenceId
 
 Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Final
 
-from cag.evidence import SHOWN_CHARS, Candidate, minutes_id, moment
+from cag.evidence import SHOWN_CHARS, Candidate, moment
 from schemas.context import Evidence, Span
 from schemas.documents import MINUTE_MS
+from schemas.evidence_id import minutes_id
 
 Json = Mapping[str, Any]
 Points = list[tuple[int, Json]]  # minute, and its last sample

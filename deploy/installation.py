@@ -44,6 +44,7 @@ class Installation:
     endpoints: Endpoints
     cluster: str = ""  # for shippers that do not name theirs
     extra: dict[str, str] = field(default_factory=dict)  # more FRESHET_* settings
+    insights: bool = False  # most tests are about other things, and these are 13 partitions more
     api_url: str = ""
 
     @property
@@ -69,6 +70,11 @@ class Installation:
             "FRESHET_KAFKA__RETENTION_MS": "-1",
             "FRESHET_KAFKA__RUNBOOKS_TOPIC": f"{self.name}.runbooks",
             "FRESHET_KAFKA__DEAD_LETTERS_TOPIC": f"{self.name}.dead-letters",
+            "FRESHET_INSIGHTS__ENABLED": str(self.insights).lower(),
+            "FRESHET_INSIGHTS__SUMMARIES_TOPIC": f"{self.name}.summaries",
+            "FRESHET_INSIGHTS__TOPIC": f"{self.name}.incident-insights",
+            "FRESHET_INSIGHTS__FEEDBACK_TOPIC": f"{self.name}.insight-feedback",
+            "FRESHET_INSIGHTS__STATE_TOPIC": f"{self.name}.insight-state",
             "FRESHET_OPENSEARCH__PREFIX": self.name,
             "FRESHET_REDIS__NAMESPACE": self.name,
             **self.extra,

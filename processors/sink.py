@@ -58,8 +58,9 @@ class Sink:
         live: bool,
         own: Collection[str] = (),
         changed: Callable[[Write], None] = lambda _: None,
+        written: Callable[[Write], None] = lambda _: None,
     ) -> None:
-        """`own`, `changed`: see `Writer`."""
+        """`own`, `changed`, `written`: see `Writer`."""
         self._index, self._parts, self._url, self._live = index, dict(parts), settings.opensearch.address, live
         limits = settings.worker
         self._vectorizer = vectorizer = Vectorizer(index, embedder, limits.new_patterns_per_minute)
@@ -70,8 +71,9 @@ class Sink:
                 vectorizer.offer(write.target, write.fixed)
 
         self._writer = Writer(
-            index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=note
-        )
+            index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=note,
+            written=written,
+        )  # fmt: skip
         self._lock, self._publishing = Lock(), Lock()
         self._sources: dict[SourceKey, int] = {}
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
@@ -86,12 +88,13 @@ class Sink:
         live: bool = True,
         own: Collection[str] = (),
         changed: Callable[[Write], None] = lambda _: None,
+        written: Callable[[Write], None] = lambda _: None,
     ) -> "Sink":
         """`label`: which indices to write, see `generation.py`; `live`: readers see them."""
         parts = generation_parts(settings)
         index = open_index(settings, label or generation(parts))
         embedder = make_embedder(settings.embedder)
-        return cls(settings, index, embedder, parts, live=live, own=own, changed=changed)
+        return cls(settings, index, embedder, parts, live=live, own=own, changed=changed, written=written)
 
     @property
     def label(self) -> str:

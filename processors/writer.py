@@ -53,13 +53,15 @@ class Writer:
         cached_slices: int,
         own: Collection[str] = (),
         changed: Callable[[Write], None] = lambda _: None,
+        written: Callable[[Write], None] = lambda _: None,
     ) -> None:
         """`own`: slices whose block is read here from its start: what is stored of them is the same or too little.
 
-        `changed` is told each write that changed a document.
+        `changed` is told each write that changed a document; `written` each that is durable, changed or not, with its
+        slices whole.
         """
         self._index, self._bulk_bytes = index, bulk_bytes
-        self._own, self._changed = own, changed
+        self._own, self._changed, self._written = own, changed, written
         self._cache = SliceCache(cached_slices)
         self._known_patterns: dict[Target, None] = {}
         self._pattern_limit = cached_slices
@@ -122,6 +124,9 @@ class Writer:
             if target not in rejected:
                 self._cache.put(target, slices)
         self._cache.evict()
+        for write in writes:
+            if write.target not in rejected:
+                self._written(write)
         return rejections
 
     def _read_back(self, changes: Sequence[Change], stop: Event) -> None:

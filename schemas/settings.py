@@ -23,6 +23,7 @@ from pydantic_settings import BaseSettings, NestedSecretsSettingsSource, Pydanti
 from schemas import topics
 from schemas.answer_settings import Access, AnswerCache, Api, Audit, Model, Quotas, Ranking, Verify
 from schemas.errors import StartupError
+from schemas.insight_settings import Bridge, Correlation, Detection, Insights
 from schemas.records import Format, Signal
 from schemas.section import CaFile, Positive, Seconds, Section
 
@@ -89,15 +90,6 @@ class Kafka(Section):
     def declared_inputs(self) -> tuple[topics.Input, ...]:
         return tuple(
             topics.Input(topic=i.topic, signal=i.signal, format=i.format, cluster=i.cluster) for i in self.inputs
-        )
-
-    def topics_table(self) -> tuple[topics.Topic, ...]:
-        return topics.topics_table(
-            self.declared_inputs(),
-            partitions=self.partitions,
-            retention_ms=self.retention_ms,
-            runbooks=self.runbooks_topic,
-            dead_letters=self.dead_letters_topic,
         )
 
 
@@ -222,7 +214,22 @@ class Settings(BaseSettings):
     ranking: Ranking = Ranking()
     verify: Verify = Verify()
     answer_cache: AnswerCache = AnswerCache()
+    insights: Insights = Insights()
+    detection: Detection = Detection()
+    correlation: Correlation = Correlation()
+    bridge: Bridge = Bridge()
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    def topics_table(self) -> tuple[topics.Topic, ...]:
+        """Every topic that the product needs with these settings."""
+        return topics.topics_table(
+            self.kafka.declared_inputs(),
+            partitions=self.kafka.partitions,
+            retention_ms=self.kafka.retention_ms,
+            runbooks=self.kafka.runbooks_topic,
+            dead_letters=self.kafka.dead_letters_topic,
+            insights=self.insights,
+        )
 
     @classmethod
     def load(cls, env_file: Path | None = None, secrets_dir: Path | None = None) -> "Settings":

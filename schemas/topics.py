@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from schemas.insight_settings import Insights
 from schemas.records import Format, Signal
 
 DAY_MS: Final = 86_400_000
@@ -39,7 +40,13 @@ DEAD_LETTERS: Final = "freshet.dead-letters.v1"
 
 
 def topics_table(
-    inputs: tuple[Input, ...], *, partitions: int, retention_ms: int, runbooks: str, dead_letters: str
+    inputs: tuple[Input, ...],
+    *,
+    partitions: int,
+    retention_ms: int,
+    runbooks: str,
+    dead_letters: str,
+    insights: Insights,
 ) -> tuple[Topic, ...]:
     """Every topic that the product needs, inputs first. `retention_ms` is for the inputs; -1 keeps for ever."""
     telemetry = {"cleanup.policy": "delete", "retention.ms": str(retention_ms), "max.message.bytes": "16777216"}
@@ -74,4 +81,51 @@ def topics_table(
                 "message.timestamp.type": "LogAppendTime",
             },
         ),
+        *(insight_topics(insights) if insights.enabled else ()),
+    )
+
+
+def insight_topics(insights: Insights) -> tuple[Topic, ...]:
+    """Partition counts are fixed for good: each holds the order of its keys."""
+    return (
+        Topic(
+            name=insights.summaries_topic,
+            partitions=6,
+            purpose="internal: per-minute summaries, key = cluster",
+            config={"cleanup.policy": "delete", "retention.ms": str(3 * DAY_MS), "max.message.bytes": "4194304"},
+        ),
+        insights_topic(insights.topic),
+        Topic(
+            name=insights.feedback_topic,
+            partitions=3,
+            purpose="what people said about incidents, key = incident id",
+            config={"cleanup.policy": "delete", "retention.ms": str(365 * DAY_MS)},
+        ),
+        Topic(
+            name=insights.state_topic,
+            partitions=1,
+            purpose="internal: snapshots of what is known of each partition of the summaries",
+            config={
+                "cleanup.policy": "compact",
+                "min.cleanable.dirty.ratio": "0.1",
+                "segment.ms": str(DAY_MS // 24),
+                "max.message.bytes": "4194304",
+            },
+        ),
+    )
+
+
+def insights_topic(name: str) -> Topic:
+    """Compacted, so that a newcomer reads the present state; incidents that ended long ago go."""
+    return Topic(
+        name=name,
+        partitions=3,
+        purpose="incident insights: Avro, CloudEvents headers, key = incident id; the highest revision counts",
+        config={
+            "cleanup.policy": "compact,delete",
+            "retention.ms": str(30 * DAY_MS),
+            "min.cleanable.dirty.ratio": "0.1",
+            "segment.ms": str(DAY_MS // 4),
+            "max.message.bytes": "1048576",
+        },
     )

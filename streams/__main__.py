@@ -60,7 +60,7 @@ def create_topics() -> None:
     """Make the topics that are missing; those that exist stay as they are."""
     settings = Settings.load()
     broker = _broker(settings)
-    for name, made in broker.create(settings.kafka.topics_table(), settings.kafka.replication_factor).items():
+    for name, made in broker.create(settings.topics_table(), settings.kafka.replication_factor).items():
         typer.echo(f"{name}: {'created' if made else 'exists'}")
 
 
@@ -68,7 +68,7 @@ def create_topics() -> None:
 def describe_topics(as_json: AsJson = False) -> None:
     """Show each topic: what it is for, what the broker has."""
     settings = Settings.load()
-    table = settings.kafka.topics_table()
+    table = settings.topics_table()
     found = _broker(settings).describe(t.name for t in table)
     if as_json:
         rows = [
@@ -93,7 +93,7 @@ def describe_topics(as_json: AsJson = False) -> None:
 def verify_topics() -> None:
     """Compare the broker's topics with the table; one line for each difference, exit code 1 if there is any."""
     settings = Settings.load()
-    table = settings.kafka.topics_table()
+    table = settings.topics_table()
     found = _broker(settings).describe(t.name for t in table)
     lines = topics.differences(table, found, settings.kafka.replication_factor)
     for line in lines:

@@ -96,7 +96,7 @@ def _kafka(settings: Settings) -> str:
 
 
 def _topics(settings: Settings) -> str:
-    broker, table = topics.Broker(settings.kafka, timeout_s=5), settings.kafka.topics_table()
+    broker, table = topics.Broker(settings.kafka, timeout_s=5), settings.topics_table()
     broker.reach()
     lines = topics.differences(table, broker.describe(t.name for t in table), settings.kafka.replication_factor)
     missing = [line for line in lines if line.endswith(": missing")]

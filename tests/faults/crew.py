@@ -75,9 +75,10 @@ def crew(name: str, state: Path, endpoints: Endpoints, *, partitions: int, extra
     }
     made.stop(grace_s=0)
     made.remove()
-    kafka = made.settings().kafka
+    settings = made.settings()
+    kafka = settings.kafka
     broker = Broker(kafka, ANSWER_S)
-    broker.create(kafka.topics_table(), replication=1)
+    broker.create(settings.topics_table(), replication=1)
     while not broker.topic_ids([kafka.dead_letters_topic]):
         time.sleep(0.1)
     # A cluster that never had a group makes its coordinator when it is asked about one. Asked for positions instead,

@@ -20,7 +20,7 @@ from cag.store import RunbookStore
 from deploy.installation import Installation
 from deploy.local import processes, services
 from deploy.local.services import Endpoints
-from schemas.settings import Kafka, Redis
+from schemas.settings import Kafka, Redis, Settings
 from schemas.topics import Topic
 from streams.topics import Broker
 
@@ -120,7 +120,11 @@ class Site(Installation):
     def _table(self) -> list[Topic]:
         """Runbooks first. A defect gets the whole history to go wrong with: compaction would hide it now and then."""
         quick = {} if self.broken else QUICK
-        mine = [t for t in self.kafka.topics_table() if t.name in (self.topic, self.kafka.dead_letters_topic)]
+        mine = [
+            t
+            for t in Settings(kafka=self.kafka).topics_table()
+            if t.name in (self.topic, self.kafka.dead_letters_topic)
+        ]
         return [replace(t, config={**t.config, **quick}) if t.name == self.topic else t for t in mine]
 
     def rewind_group(self) -> None:

@@ -13,13 +13,13 @@ import pytest
 from confluent_kafka import Producer
 from typer.testing import CliRunner
 
-from cag.evidence import minutes_id
 from deploy.demo import free_port
 from deploy.installation import CHECKOUT, Installation
 from deploy.local.services import Endpoints
 from processors.scan import digest_of, scan
 from processors.sink import live_label, open_index
 from schemas.errors import StartupError
+from schemas.evidence_id import minutes_id
 from schemas.settings import Settings
 from streams.exits import Exit
 from streams.letters import commands as dead_letter_commands

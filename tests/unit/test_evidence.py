@@ -11,12 +11,9 @@ from hypothesis import strategies as st
 
 from cag.evidence import (
     Candidate,
-    EvidenceId,
     alert_candidate,
-    dated_id,
     event_candidate,
     log_candidates,
-    minutes_id,
     moment,
     told,
 )
@@ -26,6 +23,7 @@ from processors import shape
 from processors.fold import Fold, delta_of
 from processors.merge import join
 from schemas.context import Grant, Scope, Span
+from schemas.evidence_id import EvidenceId, dated_id, minutes_id
 from schemas.records import Alert, Coordinates, KubernetesEvent, MetricSample, Resource
 
 END = datetime(2026, 11, 20, 20, 15, 30, tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Telling incidents from summaries: symptoms, what groups them, how they begin and end. Pure."""

@@ -1,0 +1,58 @@
+"""Settings of incident insights: topics, and every threshold with where it comes from."""
+
+from typing import Annotated, Final
+
+from pydantic import Field, HttpUrl, SecretStr
+
+from schemas.section import CaFile, Positive, Seconds, Section
+
+SUMMARIES: Final = "freshet.summaries.v1"
+INSIGHTS: Final = "freshet.incident-insights.v1"
+FEEDBACK: Final = "freshet.insight-feedback.v1"
+STATE: Final = "freshet.insight-state.v1"
+
+
+class Insights(Section):
+    """How incidents are told from telemetry, and where they are published."""
+
+    enabled: bool = Field(True, description="workers send summaries; off: nothing is judged, nothing is published")
+    summaries_topic: str = SUMMARIES
+    topic: str = Field(INSIGHTS, description="subscribers read this")
+    feedback_topic: str = FEEDBACK
+    state_topic: str = Field(STATE, description="snapshots of what is known, so that a restart goes on in seconds")
+    snapshot_s: Seconds = Field(60.0, description="between snapshots of the state")
+    tick_s: Seconds = Field(5.0, description="between a worker's words about how far event time has come")
+
+
+class Correlation(Section):
+    """When symptoms are one incident, and when it is over."""
+
+    quiet_s: Seconds = Field(300.0, description="without a symptom, before an incident is resolved")
+    flap_s: Seconds = Field(
+        1800.0, description="one that comes back within this time after its end is the same incident, reopened"
+    )
+    window_s: Seconds = Field(600.0, description="symptoms that begin within this time of others can be one incident")
+    update_s: Seconds = Field(30.0, description="between revisions that bring nothing but more of the same")
+    most_open: Positive = Field(1_000, description="open incidents of a cluster; more are folded into the largest")
+    most_symptoms: Positive = Field(2_000, description="of one incident that are held; more are counted")
+    shown_symptoms: Positive = Field(20, description="of one incident that are published")
+    mute_s: Seconds = Field(86_400.0 * 7, description="how long a rejection mutes its fingerprint, unless it says")
+
+
+class Detection(Section):
+    """One configuration for every system: these are not to be tuned for one."""
+
+    grace_s: Annotated[float, Field(ge=0)] = Field(
+        5.0, description="how long after its end a minute is judged: what comes later changes counts, not judgements"
+    )
+    most_series: Positive = Field(200_000, description="series of a cluster with a baseline; beyond: the idlest go")
+    most_patterns: Positive = Field(50_000, description="patterns of a cluster with a baseline; beyond: the idlest go")
+
+
+class Bridge(Section):
+    """Where `insights bridge` sends incidents."""
+
+    alertmanager_url: HttpUrl | None = Field(None, description="of an Alertmanager; its /api/v2/alerts is called")
+    username: str = ""
+    password: SecretStr = SecretStr("")
+    ca_file: CaFile = None
