@@ -1,11 +1,12 @@
-"""The fold that tells incidents from summaries: `step(state, message) -> (state, insights)`, on one screen.
+"""The fold that tells incidents from summaries: `step(state, told, sent_ms) -> (state, insights)`, on one screen.
 
     summary -> topology (who owns and who calls whom)
             -> detectors (patterns, events and alerts, series) -> symptoms, changes
             -> correlator (incidents: opened, updated, merged, resolved) -> insights
 
 Pure: no clock, no I/O. Stream, replay and Spark run this same fold over the same summaries in the order of their
-partition, so that they tell the same incidents. Time is event time: the newest that a cluster's summaries have named.
+partition, so that they tell the same incidents. Time is event time: the newest that a cluster's summaries have named,
+but never later than the summaries were sent: one shipper whose clock is ahead does not make all others late.
 """
 
 from collections.abc import Iterable, Sequence
@@ -58,14 +59,18 @@ class Cluster:
             Correlator(name, topology, correlation),
         )  # fmt: skip
 
-    def see(self, summary: Summary) -> Iterable[Sign]:
-        self.now_ms = max(self.now_ms, time_of(summary))
+    def see(self, summary: Summary, sent_ms: int) -> Iterable[Sign]:
+        self.reach(min(time_of(summary), sent_ms))
         self.topology.see(summary)
         if isinstance(summary, Said):
             return self.patterns.see(summary, self.now_ms)
         if isinstance(summary, Sampled):
             return self.series.see(summary, self.now_ms)
         return self.states.see(summary, self.now_ms)
+
+    def reach(self, time_ms: int) -> None:
+        """Event time never goes back."""
+        self.now_ms = max(self.now_ms, time_ms)
 
     def advance(self) -> list[Insight]:
         """Once for each second of event time at most."""
@@ -131,14 +136,17 @@ class State:
         return state
 
 
-def step(state: State, told: Sequence[Told]) -> tuple[State, list[Insight]]:
-    """Fold one message of summaries. The state is changed in place, and returned for those who like it that way."""
+def step(state: State, told: Sequence[Told], sent_ms: int) -> tuple[State, list[Insight]]:
+    """Fold one message of summaries. The state is changed in place, and returned for those who like it that way.
+
+    `sent_ms`: Kafka's timestamp of the message, which a worker's clock has set.
+    """
     insights: list[Insight] = []
     touched: dict[str, Cluster] = {}
     for each in told:
         if isinstance(each, Tick):
             for cluster in state.clusters.values():
-                cluster.now_ms = max(cluster.now_ms, each.time_ms)
+                cluster.reach(min(each.time_ms, sent_ms))
             touched |= state.clusters
         elif isinstance(each, Feedback):
             for name, cluster in state.clusters.items():
@@ -147,7 +155,7 @@ def step(state: State, told: Sequence[Told]) -> tuple[State, list[Insight]]:
         else:
             name = each.resource.cluster
             cluster = touched[name] = state.cluster(name)
-            for sign in cluster.see(each):
+            for sign in cluster.see(each, sent_ms):
                 cluster.correlator.add(sign, cluster.now_ms)
     for cluster in touched.values():
         insights += cluster.advance()

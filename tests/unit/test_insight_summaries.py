@@ -50,6 +50,6 @@ def test_what_no_worker_sends_is_refused(value: bytes | None) -> None:
 
 
 def test_a_state_goes_on_from_its_snapshot() -> None:
-    state, _ = step(State(Settings().detection, Settings().correlation), list(summaries_of(folded())))
+    state, _ = step(State(Settings().detection, Settings().correlation), list(summaries_of(folded())), NOW_MS)
     again = State.load(state.dump(), state.detection, state.correlation)
     assert again.dump() == state.dump()
