@@ -17,9 +17,11 @@ from processors.insights.correlate import Correlator
 from processors.insights.patterns import Patterns
 from processors.insights.series import SeriesBands
 from processors.insights.states import States
+from processors.insights.summaries import decode
 from processors.insights.topology import Topology
 from schemas.insight_settings import Correlation, Detection
 from schemas.insights import Insight, Sign
+from schemas.records import Message
 from schemas.summaries import Feedback, Fired, Happened, Said, Sampled, Summary, Tick, Told
 
 Json = dict[str, Any]
@@ -160,6 +162,13 @@ def step(state: State, told: Sequence[Told], sent_ms: int) -> tuple[State, list[
     for cluster in touched.values():
         insights += cluster.advance()
     return state, insights
+
+
+def fold(state: State, message: Message) -> list[Insight]:
+    """One message of the summaries topic, as every runner folds it. Raises InvalidRecord."""
+    _, insights = step(state, decode(message.value), message.timestamp_ms)
+    position = f"{message.topic_id}/{message.partition}/{message.offset}"
+    return [insight.model_copy(update={"position": position}) for insight in insights]
 
 
 def time_of(summary: Summary) -> int:
