@@ -1,0 +1,1 @@
+"""Incidents on topics: told by workers, read by people and by other programs."""
