@@ -10,10 +10,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from cag.publish import Folder, Plan, held_by, plan_changes, read_folder, send, suspicious
-from cag.registry import ValueDecoder, ValueEncoder, address, registry_client
+from cag.registry import ValueDecoder, ValueEncoder
 from cag.runbooks import normalise_path
 from cag.store import RunbookStore, redis_address
 from cag.topic import describe, read_to_end
+from processors.registry import address, registry_client
 from processors.terminal import run_command
 from schemas.errors import InvalidRecord, StartupError
 from schemas.settings import Settings

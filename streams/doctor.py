@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 from cag.model import OpenAIModel
-from cag.registry import address, registry_client, translated
 from cag.store import RunbookStore, redis_address
 from processors.embed import make_embedder
 from processors.index import OpenSearchIndex, connect
 from processors.logs import without_credentials
+from processors.registry import address, registry_client, translated
 from schemas.documents import Names
 from schemas.errors import FreshetError, SinkMisconfigured
 from schemas.settings import Settings

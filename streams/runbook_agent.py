@@ -8,10 +8,11 @@ from typing import Any
 
 import structlog
 
-from cag.registry import Decode, ValueDecoder, address, registry_client
+from cag.registry import Decode, ValueDecoder
 from cag.served import Outcome, WritableStore
 from cag.store import RunbookStore
 from processors.letters import LetterProducer
+from processors.registry import address, registry_client
 from processors.writer import Stopped
 from schemas.dead_letters import DeadLetter
 from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable, StartupError

@@ -10,7 +10,7 @@ from avro.io import BinaryEncoder, DatumWriter
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from cag.registry import MAX_VALUE_BYTES, SCHEMA_FILE, Published, ValueDecoder, own_schema
+from cag.registry import MAX_VALUE_BYTES, SCHEMA_FILE, Published, ValueDecoder
 from schemas.errors import InvalidRecord
 from schemas.records import Message
 from tests.bad_input.case import Case, Expect
@@ -68,7 +68,7 @@ def framed(schema_id: int, body: bytes) -> bytes:
 
 def values(ours: int = OURS) -> Iterator[Value]:
     """`ours`: the id under which the registry knows the product's own schema."""
-    body = encoded(asdict(GOOD), own_schema())
+    body = encoded(asdict(GOOD), avro.schema.parse(SCHEMA_FILE.read_text()))
     yield Value(name="whole", value=framed(ours, body), reasons=())
     for end in range(1, len(framed(ours, body))):
         reasons = CUT if end < 5 else UNFIT

@@ -12,11 +12,12 @@ from typing import Any, Final
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 from opensearchpy.exceptions import TransportError
 
-from cag.registry import address, register, registry_client
+from cag.registry import SCHEMA_FILE
 from deploy.installation import Installation
 from deploy.local import processes
 from deploy.local.services import Endpoints
 from processors.index import connect
+from processors.registry import address, register, registry_client
 from schemas import dead_letters
 from schemas.settings import Kafka, OpenSearch, Registry
 from streams.topics import Broker
@@ -174,7 +175,7 @@ def send_runbooks(made: Installation, producer: Any, sent: Sent, world: World) -
     client = registry_client(registry)
     assert client is not None
     with closing(client):
-        ours = register(client, f"{made.name}.{runbooks.TOPIC}", address(registry))
+        ours = register(client, f"{made.name}.{runbooks.TOPIC}", SCHEMA_FILE.read_text(), address(registry))
     for case in runbooks.of_registry(ours):
         produce(made, producer, sent, RUNBOOKS, case, world)
     producer.flush(60)

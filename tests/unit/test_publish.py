@@ -9,8 +9,9 @@ from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from cag.publish import Document, Folder, Held, held_by, plan_changes, read_folder, suspicious
-from cag.registry import SCHEMA_FILE, Published, ValueDecoder, ValueEncoder, incompatible, register, registry_client
+from cag.registry import SCHEMA_FILE, Published, ValueDecoder, ValueEncoder
 from cag.topic import End
+from processors.registry import incompatible, register, registry_client
 from schemas.errors import InvalidRecord, SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.records import Message
 from schemas.settings import Registry
@@ -266,5 +267,5 @@ def test_a_subject_with_foreign_schemas_is_refused(registry: SchemaRegistryClien
     other = '{"type":"record","name":"Runbook","namespace":"freshet","fields":[{"name":"path","type":"string"}]}'
     registry.register_schema("foreign-value", Schema(other, "AVRO"))
     with pytest.raises(StartupError, match="version 1"):
-        register(registry, "foreign", "http://registry")
+        register(registry, "foreign", SCHEMA_FILE.read_text(), "http://registry")
     assert registry.get_versions("foreign-value") == [1]
