@@ -16,7 +16,7 @@ from processors.fold import Slice
 from processors.merge import MERGE_SOURCE, join
 from processors.outcomes import NOOP, item_outcome
 from schemas import documents
-from schemas.documents import DAILY_KINDS, STATIC_KINDS, Names, Target
+from schemas.documents import DAILY_KINDS, DATED_KINDS, SHARED_KINDS, STATIC_KINDS, Names, Target
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.settings import OpenSearch as OpenSearchSettings
 
@@ -118,13 +118,13 @@ class OpenSearchIndex:
         Only what is `live` is under the aliases that readers use.
         """
         self._call("PUT", f"/_scripts/{self.names.script}", {"script": {"lang": "painless", "source": MERGE_SOURCE}})
-        for kind in (*DAILY_KINDS, *STATIC_KINDS):
-            name = f"{self.names.prefix}-{kind}-{self.names.generation}"
+        for kind in (*DATED_KINDS, *STATIC_KINDS):
+            name = self.names.family(kind)
             template = {
-                "index_patterns": [f"{name}-*" if kind in DAILY_KINDS else name],
+                "index_patterns": [f"{name}-*" if kind in DATED_KINDS else name],
                 "priority": 500,
                 "template": {
-                    "aliases": {self.names.alias(kind): {}} if live else {},
+                    "aliases": {self.names.alias(kind): {}} if live or kind in SHARED_KINDS else {},
                     "settings": documents.settings(
                         kind,
                         shards=self._settings.shards,

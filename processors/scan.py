@@ -8,7 +8,7 @@ from typing import Any, Final
 import orjson
 
 from processors.index import OpenSearchIndex
-from schemas.documents import DAILY_KINDS, Target
+from schemas.documents import DAILY_KINDS, DATED_KINDS, Target
 
 PAGE: Final = 2_000
 KEEP_ALIVE: Final = "2m"
@@ -24,7 +24,7 @@ def scan(
     Raises SinkUnavailable, SinkMisconfigured.
     """
     for kind in kinds:
-        name = index.names.index(Target(kind, day if kind in DAILY_KINDS else "", ""))
+        name = index.names.index(Target(kind, day if kind in DATED_KINDS else "", ""))
         index.request("POST", f"/{name}/_refresh?ignore_unavailable=true")
         if index.request("GET", f"/_resolve/index/{name}")["indices"]:  # a point in time over none is refused
             yield from _scan(index, kind, name, page)
@@ -45,7 +45,7 @@ def _scan(index: OpenSearchIndex, kind: str, name: str, page: int) -> Iterator[t
         while True:
             hits = index.request("POST", "/_search?search_pipeline=_none", body)["hits"]["hits"]
             for hit in hits:
-                day = hit["_index"].rsplit("-", 1)[1] if kind in DAILY_KINDS else ""
+                day = hit["_index"].rsplit("-", 1)[1] if kind in DATED_KINDS else ""
                 yield Target(kind, day, hit["_id"]), hit["_source"]
             if len(hits) < page:
                 return

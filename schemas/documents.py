@@ -14,6 +14,10 @@ LETTER: Final = "~"  # in a topic id: of a dead letter that is counted after all
 
 DAILY_KINDS: Final = ("patterns", "occurrences", "events", "alerts", "series", "tallies")
 STATIC_KINDS: Final = ("watermarks", "meta")
+# Daily ones that no generation owns: an incident is told on a topic, and outlives a switch to another generation.
+SHARED_KINDS: Final = ("insights",)
+SHARED_VERSION: Final = "v1"  # of their mappings, where others have a generation
+DATED_KINDS: Final = (*DAILY_KINDS, *SHARED_KINDS)
 MERGE_SCRIPT_VERSION: Final = 2
 MOST_DAYS: Final = 31  # named in one address: OpenSearch takes lines of 4 kB
 
@@ -82,15 +86,19 @@ class Names:
     generation: str
 
     def index(self, target: Target) -> str:
-        name = f"{self.prefix}-{target.kind}-{self.generation}"
+        name = self.family(target.kind)
         return f"{name}-{target.day}" if target.day else name
+
+    def family(self, kind: str) -> str:
+        """What the names of all days of a kind begin with."""
+        return f"{self.prefix}-{kind}-{SHARED_VERSION if kind in SHARED_KINDS else self.generation}"
 
     def alias(self, kind: str) -> str:
         return f"{self.prefix}-{kind}"
 
     def pattern(self, kind: str) -> str:
         """All days of a kind, of this generation."""
-        return f"{self.prefix}-{kind}-{self.generation}-*"
+        return f"{self.family(kind)}-*"
 
     def between(self, kind: str, start_ms: int, end_ms: int) -> str:
         """The days of a kind from one moment to another, for a search; all of them when that is a long time."""
@@ -176,6 +184,24 @@ _FIELDS: Final[dict[str, dict[str, Any]]] = {
         "points": _STORED,
     },
     "tallies": {**_COUNTED, **_SPAN, "rule": _KEYWORD, "topic": _KEYWORD, "minute_ms": _MS},
+    # An incident as of its highest revision: `first_ms` is when it began, `last_ms` what made the revision.
+    "insights": {
+        **_SPAN,
+        "incident_id": _KEYWORD,
+        "cluster": _KEYWORD,
+        "namespace": _KEYWORD,  # of all that it speaks of; empty: of things without one
+        "workload": _KEYWORD,
+        "entity": _KEYWORD,
+        "state": _KEYWORD,
+        "severity": _KEYWORD,
+        "ended_ms": _MS,  # resolved or merged; null: it is open
+        "fingerprint": _KEYWORD,
+        "title": _TEXT,
+        "search_text": _TEXT,
+        "insight": _STORED,
+        "revisions": _STORED,  # earlier ones, for questions about a moment before the latest
+        "latest": _STORED,
+    },
     "watermarks": {
         **_WHO,
         "level": _KEYWORD,  # partition | source | gap

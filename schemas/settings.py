@@ -166,6 +166,7 @@ class Retention(Section):
     alerts: Positive = 30
     series: Positive = 7
     tallies: Positive = 30
+    insights: Positive = 30
 
 
 class Worker(Section):

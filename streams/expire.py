@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from processors.sink import open_index
-from schemas.documents import DAILY_KINDS
+from schemas.documents import DATED_KINDS
 from schemas.settings import Retention, Settings
 
 
@@ -22,7 +22,7 @@ class DayIndex:
 
 def day_indices(rows: Iterable[Mapping[str, Any]], prefix: str) -> list[DayIndex]:
     """Our dated indices among the rows of `_cat/indices`, of every generation; anything else is left out."""
-    shape = re.compile(rf"{re.escape(prefix)}-({'|'.join(DAILY_KINDS)})-[^-]+-(\d{{4}})\.(\d\d)\.(\d\d)")
+    shape = re.compile(rf"{re.escape(prefix)}-({'|'.join(DATED_KINDS)})-[^-]+-(\d{{4}})\.(\d\d)\.(\d\d)")
     found = []
     for row in rows:
         if match := shape.fullmatch(str(row["index"])):

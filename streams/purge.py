@@ -17,7 +17,7 @@ import orjson
 from processors.outcomes import item_outcome
 from processors.scan import scan
 from processors.sink import open_index
-from schemas.documents import DAILY_KINDS, STATIC_KINDS, Target
+from schemas.documents import DAILY_KINDS, SHARED_KINDS, SHARED_VERSION, STATIC_KINDS, Target
 from schemas.errors import SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.runbooks import Runbook
 from schemas.settings import Settings
@@ -130,10 +130,11 @@ def _in_time(what: str) -> Iterator[None]:
 
 
 def labels(settings: Settings) -> list[str]:
-    """Every generation, and every shadow of one, that has an index."""
+    """Every generation, and every shadow of one, that has an index; and the version of what all of them share."""
     prefix = settings.opensearch.prefix
     path = f"/_cat/indices/{prefix}-*?h=index&format=json&expand_wildcards=all"
-    shape = re.compile(rf"{re.escape(prefix)}-(?:{'|'.join((*DAILY_KINDS, *STATIC_KINDS))})-([^-]+)(?:-[\d.]+)?")
+    kinds = "|".join((*DAILY_KINDS, *SHARED_KINDS, *STATIC_KINDS))
+    shape = re.compile(rf"{re.escape(prefix)}-(?:{kinds})-([^-]+)(?:-[\d.]+)?")
     rows = open_index(settings, "any").request("GET", path)
     return sorted({match[1] for row in rows if (match := shape.fullmatch(str(row["index"])))})
 
@@ -143,11 +144,12 @@ class Documents:
 
     def __init__(self, settings: Settings, label: str) -> None:
         self._index = open_index(settings, label)
+        self._kinds = SHARED_KINDS if label == SHARED_VERSION else (*DAILY_KINDS, *STATIC_KINDS)
 
     def holding(self, purge: Purge, progress: Callable[[int], None]) -> list[Target]:
         """Look at all of them; `progress` is told every so many."""
         found = []
-        for number, (target, source) in enumerate(scan(self._index, (*DAILY_KINDS, *STATIC_KINDS)), 1):
+        for number, (target, source) in enumerate(scan(self._index, self._kinds), 1):
             cleaned = purge.document(target, source)
             if cleaned is not None:
                 purge.note(target, source, cleaned)

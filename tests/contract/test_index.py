@@ -19,9 +19,11 @@ from processors.index import (
     Write,
     connect,
 )
+from processors.insights.documents import write_of
 from processors.merge import join
 from schemas.documents import Names, Target
 from schemas.settings import OpenSearch
+from tests.unit.insight_cases import START, insight, later
 
 DAY = "2026.11.20"
 
@@ -106,6 +108,9 @@ POINT_DELTAS = [
     for o, v in (("1", 5.0), ("3", 4.0), ("2", 9.5))
 ]
 EVENT = {"reason": "BackOff", "uid": "u"}
+OPENED = insight()
+RESOLVED = later(OPENED, 7, state="resolved", resolved=START)
+INCIDENT = (OPENED, RESOLVED, later(RESOLVED, 9, resolved=None, reopened=1))
 
 
 @pytest.mark.parametrize(
@@ -114,6 +119,7 @@ EVENT = {"reason": "BackOff", "uid": "u"}
         ("occurrences", {"pattern_id": "p", "minute_ms": 0}, OCCURRENCE_DELTAS),
         ("events", EVENT, STATE_DELTAS),
         ("series", {"name": "cpu", "series_id": "s"}, POINT_DELTAS),
+        ("insights", write_of(INCIDENT[0]).fixed, [dict(write_of(told).delta or {}) for told in INCIDENT]),
     ],
 )
 def test_every_order_and_every_repetition_end_in_the_same_document(

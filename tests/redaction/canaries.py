@@ -25,7 +25,7 @@ from deploy.demo import free_port
 from deploy.installation import Installation
 from processors.scan import scan
 from processors.sink import open_index
-from schemas.documents import DAILY_KINDS, STATIC_KINDS
+from schemas.documents import DATED_KINDS, STATIC_KINDS
 from schemas.settings import OpenSearch, Settings
 from streams.purge import labels
 from tests.benchmarks.installed import installed, stack
@@ -320,7 +320,7 @@ def _documents(installation: Installation) -> Iterator[str]:
     """Ids, names of fields and values, as they are stored."""
     settings = _settings(installation)
     for label in labels(settings):
-        for target, source in scan(open_index(settings, label), (*DAILY_KINDS, *STATIC_KINDS)):
+        for target, source in scan(open_index(settings, label), (*DATED_KINDS, *STATIC_KINDS)):
             yield f"{target.id} {json.dumps(source, ensure_ascii=False)}".replace("\\\\", "\\").replace('\\"', '"')
 
 

@@ -18,6 +18,8 @@ NOW = dt.datetime(2026, 11, 20, 0, 30, tzinfo=dt.UTC)
         ("freshet-occurrences-g0-2026.11.05", True),  # of an older generation
         ("freshet-series-g1-2026.11.12", True),  # 7 days
         ("freshet-series-g1-2026.11.13", False),
+        ("freshet-insights-v1-2026.10.20", True),  # 30 days
+        ("freshet-insights-v1-2026.10.21", False),
         ("freshet-watermarks-g1", False),
         ("freshet-other-g1-2020.01.01", False),
         ("freshet-two-series-g1-2020.01.01", False),  # prefix `freshet-two`
