@@ -46,7 +46,7 @@ class Mark:
 
 
 class Sink:
-    """Thread-safe as used by one worker: `write` from one thread, `housekeeping` from another."""
+    """Thread-safe as used by one worker: `write` from one thread, `tell` and `housekeeping` from others."""
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class Sink:
             index, bulk_bytes=limits.bulk_bytes, cached_slices=limits.cached_slices, own=own, changed=note,
             written=written,
         )  # fmt: skip
+        self._teller = Writer(index, bulk_bytes=limits.bulk_bytes, cached_slices=1)  # `tell` has a thread of its own
         self._lock, self._publishing = Lock(), Lock()
         self._sources: dict[SourceKey, int] = {}
         self._partitions: dict[tuple[str, int], PartitionProgress] = {}
@@ -103,7 +104,7 @@ class Sink:
     @property
     def paused(self) -> str:
         """Why writing waits, '' while it runs."""
-        return self._writer.paused
+        return self._writer.paused or self._teller.paused
 
     def prepare(self) -> None:
         """Install templates and scripts, check the generation. Raises StartupError."""
@@ -133,6 +134,13 @@ class Sink:
         refused = [rejection.target for rejection in self._writer.write(urgent, stop)]
         with self._lock:
             self._touched.update(self._index.names.index(target) for target in (*urgent.changes, *urgent.patterns))
+        return refused
+
+    def tell(self, writes: Sequence[Write], stop: Event) -> list[tuple[Write, str]]:
+        """Write documents that count nothing. Blocks until all are durable; returns what is refused, and why."""
+        refused = self._teller.store(writes, stop)
+        with self._lock:
+            self._touched.update(self._index.names.index(write.target) for write in writes)
         return refused
 
     def forget(self) -> None:

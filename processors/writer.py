@@ -80,6 +80,14 @@ class Writer:
         take_out(tallies, rejections)
         return rejections + self._join([t for t in tallies if t.spots or t.whole], stop)
 
+    def store(self, writes: Sequence[Write], stop: Event) -> list[tuple[Write, str]]:
+        """Documents as they are, without slices. Blocks until all are durable; returns what the index refuses, and why.
+
+        Raises Stopped when `stop` is set while a store is away.
+        """
+        self._patiently(lambda: self._index.ensure_days([write.target for write in writes]), stop)
+        return self._store(writes, stop)
+
     @property
     def known_patterns(self) -> Container[Target]:
         """Patterns that are in the index, as far as is remembered."""

@@ -120,6 +120,50 @@ PATTERNS_WITHOUT_VECTOR: Final = Metric(
     kind="gauge",
     help="Patterns of the whole index that are not embedded yet, as this worker last saw it.",
 )
+SUMMARIES: Final = Metric(
+    name="freshet_worker_summaries",
+    kind="counter",
+    help="Summaries sent to the internal topic and confirmed by Kafka, by the kind of document that they tell of.",
+    labels=("kind",),
+)
+SUMMARIES_LEFT_OUT: Final = Metric(
+    name="freshet_worker_summaries_left_out",
+    kind="counter",
+    help="Messages of summaries that their topic did not take, because they are too large.",
+)
+SUMMARIES_FOLDED: Final = Metric(
+    name="freshet_worker_summaries_folded",
+    kind="counter",
+    help="Messages of the summaries topic folded, by outcome: folded, or rejected to the dead letters.",
+    labels=("outcome",),
+)
+INSIGHTS: Final = Metric(
+    name="freshet_worker_insights",
+    kind="counter",
+    help="Revisions of incidents published and confirmed by Kafka, by state.",
+    labels=("state",),
+)
+INSIGHTS_HELD_ALREADY: Final = Metric(
+    name="freshet_worker_insights_held_already",
+    kind="counter",
+    help="Revisions told again after a restart that the topic held already, so that they were not sent again.",
+)
+INSIGHT_SECONDS: Final = Metric(
+    name="freshet_worker_insight_seconds",
+    kind="histogram",
+    help="Time from the Kafka timestamp of the summary that made a revision until Kafka confirmed the revision.",
+    buckets=_SECONDS,
+)
+SNAPSHOT_BYTES: Final = Metric(
+    name="freshet_worker_snapshot_bytes",
+    kind="gauge",
+    help="Size of the last snapshot of what is known of one partition of the summaries.",
+)
+SNAPSHOT_AGE_SECONDS: Final = Metric(
+    name="freshet_worker_snapshot_age_seconds",
+    kind="gauge",
+    help="Age of the oldest newest snapshot among the partitions of the summaries that this worker owns.",
+)
 
 WORKER_METRICS: Final = (
     WORKER_MESSAGES,
@@ -137,6 +181,14 @@ WORKER_METRICS: Final = (
     PATTERNS_EMBEDDED,
     PATTERNS_DEFERRED,
     PATTERNS_WITHOUT_VECTOR,
+    SUMMARIES,
+    SUMMARIES_LEFT_OUT,
+    SUMMARIES_FOLDED,
+    INSIGHTS,
+    INSIGHTS_HELD_ALREADY,
+    INSIGHT_SECONDS,
+    SNAPSHOT_BYTES,
+    SNAPSHOT_AGE_SECONDS,
 )
 
 API_REQUESTS: Final = Metric(

@@ -44,6 +44,9 @@ class Listener(Protocol):
     def drain(self) -> None:
         """Someone waits for all delivered chunks to be acknowledged (revocation or stop): finish them now."""
 
+    async def drained(self) -> None:
+        """They are acknowledged and committed, and nothing more is delivered. Must not wait for long."""
+
 
 class PassThrough(faust.Schema[Any, Any]):
     """Values as they come: no codec means no poison message inside Faust, where it would stop a partition silently."""
@@ -117,6 +120,7 @@ class BatchConsumer(Consumer):
     async def wait_empty(self) -> None:
         self.listener.drain()
         await super().wait_empty()
+        await self.listener.drained()
 
     async def on_partitions_revoked(self, revoked: set[TP]) -> None:
         await super().on_partitions_revoked(revoked)  # waits for the work in flight and commits it

@@ -93,3 +93,38 @@ class WorkerMetrics:
         self._lagging = set(records)
         for (topic, partition), behind in records.items():
             self._lag.labels(topic, str(partition)).set(behind)
+
+
+class InsightMetrics:
+    """Counts what is told of incidents."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._summaries = counter(telemetry.SUMMARIES, registry)
+        self._left_out = counter(telemetry.SUMMARIES_LEFT_OUT, registry)
+        self._folded = counter(telemetry.SUMMARIES_FOLDED, registry)
+        self._insights = counter(telemetry.INSIGHTS, registry)
+        self._held_already = counter(telemetry.INSIGHTS_HELD_ALREADY, registry)
+        self._seconds = histogram(telemetry.INSIGHT_SECONDS, registry)
+        self._snapshot_bytes = gauge(telemetry.SNAPSHOT_BYTES, registry)
+        self._snapshot_age = gauge(telemetry.SNAPSHOT_AGE_SECONDS, registry)
+
+    def watch(self, snapshot_bytes: Callable[[], float], snapshot_age_s: Callable[[], float]) -> None:
+        """Read these when Prometheus asks."""
+        self._snapshot_bytes.set_function(snapshot_bytes)
+        self._snapshot_age.set_function(snapshot_age_s)
+
+    def sent(self, kinds: Mapping[str, int], left_out: int) -> None:
+        for kind, count in kinds.items():
+            self._summaries.labels(kind).inc(count)
+        self._left_out.inc(left_out)
+
+    def folded(self, *, folded: int, rejected: int) -> None:
+        self._folded.labels("folded").inc(folded)
+        self._folded.labels("rejected").inc(rejected)
+
+    def published(self, state: str, seconds: float) -> None:
+        self._insights.labels(state).inc()
+        self._seconds.observe(seconds)
+
+    def held_already(self, revisions: int) -> None:
+        self._held_already.inc(revisions)

@@ -7,7 +7,7 @@ was never read is recorded as a gap: compaction and transaction markers leave ho
 its start and are no gaps.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -72,14 +72,23 @@ def settle_one(stood: int | None, log: Log, indexed: int | None) -> tuple[int, L
 
 
 def settle(
-    stood: Mapping[Place, int | None], ids: Mapping[str, str], *, group: str, broker: Broker, index: Marks, state: str
+    stood: Mapping[Place, int | None],
+    ids: Mapping[str, str],
+    *,
+    group: str,
+    broker: Broker,
+    index: Marks,
+    believed: Collection[str],
+    known: Mapping[Place, int | None],
 ) -> Settled:
-    """Settle these partitions; gaps are durable when this returns. `state`: a topic that is not indexed but kept whole.
+    """Settle these partitions; gaps are durable when this returns.
 
-    `stood`: a position that Kafka refused, or None for the one that the group has committed. Blocks.
+    `stood`: a position that Kafka refused, or None for the one that the group has committed. `believed`: topics that
+    are not indexed, so that the group's position is all there is. `known`: of partitions that are folded into a state,
+    the position of that state, which counts instead of the group's; None without a state. Blocks.
     """
     places = sorted(stood)
-    names = sorted({topic for topic, _ in places} - {state})
+    names = sorted({topic for topic, _ in places if topic not in believed} - {topic for topic, _ in known})
     committed, logs = broker.committed(group, places), broker.logs(places)
     if missing := set(places) - set(logs):
         raise SinkUnavailable(f"Kafka did not say what it holds of {sorted(missing)}")
@@ -91,7 +100,10 @@ def settle(
         at = stood[place]
         if at is None:
             at = committed.get(place)
-        positions[place], lost = settle_one(at, logs[place], at if topic == state else indexed.get(place))
+        if place in known:
+            at = known[place]
+        durable = at if topic in believed or place in known else indexed.get(place)
+        positions[place], lost = settle_one(at, logs[place], durable)
         if lost:
             gaps.append(_gap(topic, ids[topic], partition, lost))
     for mark in marks:

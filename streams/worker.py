@@ -10,7 +10,7 @@ import asyncio
 import gc
 import threading
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -34,8 +34,10 @@ from streams import positions, topics
 from streams.app import App, Step, make_app
 from streams.exits import Exit, leave
 from streams.flusher import Chunk, Flusher
+from streams.insights.agent import InsightAgent
+from streams.insights.summaries import SummaryProducer
 from streams.intake import Intake
-from streams.metrics import WorkerMetrics
+from streams.metrics import InsightMetrics, WorkerMetrics
 from streams.reject_share import RejectShare
 from streams.runbook_agent import RunbookAgent
 from streams.watchdog import Progress, Watchdog, rounds
@@ -48,10 +50,11 @@ AGAIN_S: Final = 1.0  # before a service that is away is asked again
 MISPLACED_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
 RUNBOOKS: Final = "runbooks"
+INSIGHTS: Final = "insights"
 # A fold holds some hundred thousand objects without a cycle; by Python's own threshold (700, 10, 10) looking through
 # them again and again took up to 40 % of a worker's time.
 GARBAGE: Final = (50_000, 10, 20)
-CHOICES: Final = (*SIGNALS.values(), RUNBOOKS)
+CHOICES: Final = (*SIGNALS.values(), RUNBOOKS, INSIGHTS)
 
 
 class Worker:
@@ -62,11 +65,15 @@ class Worker:
         self._session_timeout_s = settings.worker.session_timeout_s
         self._misplaced_rounds = 0
         chosen = [i for i in settings.kafka.declared_inputs() if SIGNALS[i.signal] in only]
-        self.sink = Sink.from_settings(settings, label=label)
+        self._insights = settings.insights
+        self.registry = CollectorRegistry()
+        insight_metrics = InsightMetrics(self.registry)
+        self.summaries = SummaryProducer.from_settings(settings, insight_metrics) if settings.insights.enabled else None
+        written = self.summaries.note if self.summaries else (lambda _: None)
+        self.sink = Sink.from_settings(settings, label=label, written=written)
         self.letters = LetterProducer(settings.kafka, settings.worker.id, generation=self.sink.label)
         self.broker = topics.Broker(settings.kafka)
         self.progress = Progress()
-        self.registry = CollectorRegistry()
         self.metrics = WorkerMetrics(self.registry, wall_ms=lambda: time.time_ns() // 1_000_000)
         self.flusher = Flusher(
             write=self.write,
@@ -97,21 +104,41 @@ class Worker:
                 settings, letters=self.letters, progress=self.progress, stop=self.flusher.stop
             )
             self.steps[settings.kafka.runbooks_topic] = self.runbooks.take
+        self.insights: InsightAgent | None = None
+        if INSIGHTS in only and self.summaries:
+            self.insights = InsightAgent.from_settings(
+                settings,
+                documents=self.sink,
+                summaries=self.summaries,
+                letters=self.letters,
+                metrics=insight_metrics,
+                progress=self.progress,
+                stop=self.flusher.stop,
+            )
+            self.steps[settings.insights.summaries_topic] = self.insights.take
+            self.steps[settings.insights.feedback_topic] = self.insights.take_feedback
         self.assigned_partitions: frozenset[tuple[str, int]] = frozenset()
         self.away = ""  # why positions or topic ids cannot be checked, '' while they can
         self.metrics.watch(
             pending=lambda: self.progress.pending,
             paused={
                 "opensearch": lambda: bool(self.sink.paused) or self.away.startswith("OpenSearch"),
-                "kafka": lambda: bool(self.letters.paused) or self.away.startswith("Kafka"),
+                "kafka": lambda: bool(self.letters.paused or self._telling) or self.away.startswith("Kafka"),
                 "redis": lambda: bool(self.runbooks and self.runbooks.paused),
+                "insights": lambda: bool(self.insights and self.insights.paused),
             },
         )
 
     @property
     def paused(self) -> bool:
         """A service is known to be away: waiting is right."""
-        return bool(self.away or self.sink.paused or self.letters.paused or (self.runbooks and self.runbooks.paused))
+        agents = [agent.paused for agent in (self.runbooks, self.insights) if agent]
+        return bool(self.away or self.sink.paused or self.letters.paused or self._telling or any(agents))
+
+    @property
+    def _telling(self) -> str:
+        """Why summaries wait, '' while they are sent."""
+        return self.summaries.paused if self.summaries else ""
 
     # -- told by the flusher ------------------------------------------------------------------------------------------
 
@@ -122,12 +149,18 @@ class Worker:
         records were read, they are of that topic: a new one of the same name is never counted under the old id.
         """
         self._check_ids(fold, stop)
-        return self.sink.write(fold, stop)
+        letters = self.sink.write(fold, stop)
+        if self.summaries:
+            self.summaries.deliver(fold, stop)
+        return letters
 
     def show(self, urgent: Fold, stop: threading.Event) -> list[Target]:
         """The same for what is written ahead of its fold; returns what is refused. Blocks."""
         self._check_ids(urgent, stop)
-        return self.sink.show(urgent, stop)
+        refused = self.sink.show(urgent, stop)
+        if self.summaries:
+            self.summaries.deliver(urgent, stop)
+        return refused
 
     def _check_ids(self, fold: Fold, stop: threading.Event) -> None:
         expected = {at.topic: topic_id for (topic_id, _), at in fold.partitions.items()}
@@ -154,6 +187,8 @@ class Worker:
     async def assigned(self, partitions: Collection[tuple[str, int]]) -> None:
         await self.flusher.reassigned()
         self.assigned_partitions = frozenset((topic, partition) for topic, partition in partitions)
+        if self.insights:
+            self.insights.keep(self._of_summaries(self.assigned_partitions))
         self.progress.acknowledged = self.progress.taken
 
     async def settle(self, stood: Mapping[Any, int | None]) -> Mapping[Any, int]:
@@ -171,14 +206,29 @@ class Worker:
     def drain(self) -> None:
         self.flusher.drain()
 
+    async def drained(self) -> None:
+        if self.insights:
+            await asyncio.to_thread(self.insights.put_away)
+
+    def _of_summaries(self, places: Iterable[positions.Place]) -> list[int]:
+        return [partition for topic, partition in places if topic == self._insights.summaries_topic]
+
     def _settle(self, stood: Mapping[positions.Place, int | None]) -> Mapping[positions.Place, int]:
         """Learn the topics' ids, then where to begin. Blocks; raises what both services raise, and StartupError."""
         ids = topics.require(self.broker, self.steps)
         refused = any(position is not None for position in stood.values())
         if refused:  # there may be work in hand under the ids that were known
             self._leave_if_replaced(self.intake.topic_ids, ids)
+        summaries = self._insights.summaries_topic
+        held = self.insights.hold(ids[summaries], self._of_summaries(stood)) if self.insights else {}
         settled = positions.settle(
-            stood, ids, group=self._kafka.group, broker=self.broker, index=self.sink, state=self._kafka.runbooks_topic
+            stood,
+            ids,
+            group=self._kafka.group,
+            broker=self.broker,
+            index=self.sink,
+            believed=(self._kafka.runbooks_topic, self._insights.feedback_topic),
+            known={(summaries, partition): position for partition, position in held.items()},
         )
         if topics.require(self.broker, self.steps) != ids:
             raise SinkUnavailable("Kafka is replacing a topic")
@@ -190,6 +240,9 @@ class Worker:
         self.intake.topic_ids = ids
         if self.runbooks:
             self.runbooks.topic_id = ids[self._kafka.runbooks_topic]
+        if self.insights:
+            self.insights.topic_ids = ids
+            self.insights.begin({partition: settled.positions[summaries, partition] for partition in held})
         return settled.positions
 
     def _wait(self, error: Exception) -> None:
@@ -274,7 +327,10 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
     if not worker.steps:
         raise StartupError("nothing to consume: FRESHET_KAFKA__INPUTS has no topic for what --only names")
     worker.broker.reach()
-    topics.require(worker.broker, [*worker.steps, settings.kafka.dead_letters_topic])
+    told = (settings.insights.summaries_topic,) if worker.summaries else ()
+    topics.require(worker.broker, [*worker.steps, *told, settings.kafka.dead_letters_topic])
+    if worker.insights:
+        topics.require(worker.broker, [settings.insights.topic, settings.insights.state_topic])
     worker.sink.prepare()
     worker.wait_for_old_self()
     if worker.runbooks:
@@ -282,6 +338,8 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
         rounds("runbooks", 1.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
+    if worker.summaries:
+        rounds("ticks", settings.insights.tick_s, worker.summaries.tick, worker.metrics.put_off)
     rounds("housekeeping", 1.0, worker.sink.publish, worker.metrics.put_off)
     rounds("vectors", EMBEDDED_EVERY_S, worker.embed, worker.metrics.put_off)
     rounds("topics", CHECKED_EVERY_S, worker.check_topics, worker.metrics.put_off)

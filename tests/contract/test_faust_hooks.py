@@ -44,6 +44,9 @@ class Listener:
     def drain(self) -> None:
         self.told.append("drain")
 
+    async def drained(self) -> None:
+        self.told.append("drained")
+
     async def settle(self, stood: Any) -> Any:
         self.told.append(("settle", stood))
         return self.positions
@@ -249,7 +252,7 @@ async def test_no_position_at_all_is_settled(consumer: BatchConsumer) -> None:
 async def test_waiting_for_empty_asks_for_a_flush(consumer: BatchConsumer) -> None:
     consumer._commit = None  # nothing is pending, nothing is committed
     await consumer.wait_empty()
-    assert consumer.listener.told == ["drain"]
+    assert consumer.listener.told == ["drain", "drained"]
 
 
 def test_hooked_methods_of_the_application_exist() -> None:

@@ -71,13 +71,16 @@ class Stores:
         return Chunk(signal="log", oldest_ms=0, acknowledge=acknowledge)
 
 
+async def nothing() -> None: ...
+
+
 def app_with(stores: Stores) -> App:
     return make_app(
         SETTINGS,
         steps={"logs": None},  # type: ignore[dict-item]
         flusher=stores.flusher,
         progress=Progress(),
-        listener=SimpleNamespace(drain=lambda: None),  # type: ignore[arg-type]
+        listener=SimpleNamespace(drain=lambda: None, drained=nothing),  # type: ignore[arg-type]
         farewell=lambda: None,
     )
 

@@ -60,7 +60,7 @@ def mark(topic_id: str, partition: int, offset: int) -> Mark:
 
 def settled(services: Services, stood: dict[Place, int | None]) -> tuple[dict[Place, int], list[Gap]]:
     ids = {"logs": "NEW", "runbooks": "R"}
-    found = settle(stood, ids, group="g", broker=services, index=services, state="runbooks")
+    found = settle(stood, ids, group="g", broker=services, index=services, believed={"runbooks"}, known={})
     return dict(found.positions), list(found.gaps)
 
 
