@@ -2,7 +2,7 @@
 
 import heapq
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import takewhile
@@ -10,6 +10,7 @@ from random import Random
 from typing import Final, assert_never
 
 from deploy.shop import formats
+from deploy.shop.chores import Chore, usual_chores
 from deploy.shop.incidents import KINDS, Incident, build_incident, cast_victims
 from deploy.shop.metrics import Series, measure, merge_series, usual_series
 from deploy.shop.noise import noise_alerts, noise_events, noise_logs
@@ -41,6 +42,7 @@ class Scenario:
     end: datetime  # incidents are fully grown; playing may go on
     estate: Estate
     incidents: tuple[Incident, ...]
+    chores: tuple[Chore, ...] = ()
     rate: float = DEFAULT_RATE
     binary: bool = True  # False: OTLP as JSON only, for files of lines
 
@@ -82,27 +84,45 @@ def all_incidents(
 
 
 def passing_incidents(
-    seed: int, *, end: datetime, rate: float = PASSING_RATE, every: timedelta = PASSING_EVERY
+    seed: int,
+    *,
+    end: datetime,
+    rate: float = PASSING_RATE,
+    every: timedelta = PASSING_EVERY,
+    grows: timedelta | None = None,
+    lasts: timedelta | None = None,
+    peace: timedelta | None = None,
+    kinds: Collection[str] = KINDS,
 ) -> Scenario:
-    """One shop that meets every kind, one after the other and overlapping; each grows, goes on for a while, is over.
+    """One shop that meets every kind, one after the other; each grows, goes on for a while, is over.
 
-    It begins and ends with two turns of peace. Which kind comes when is the seed's choice.
+    Which kind comes when is the seed's choice. `grows`, `lasts`: of an incident, one turn and two unless given, so that
+    neighbours overlap. `peace`: before the first and after the last turn, two turns unless given.
     """
+    grows, lasts, peace = grows or every, lasts or every * PASSING_LASTS, peace or every * PEACE
     estate = build_estate((HOME,), seed=seed)
-    order = sorted(KINDS)
+    order = sorted(kinds)
     Random(f"{seed}:order").shuffle(order)
-    start = end - every * (len(order) + 2 * PEACE + PASSING_LASTS - 1)
+    start = end - every * (len(order) - 1) - lasts - 2 * peace
     victims = cast_victims(estate, HOME, tuple(KINDS), seed)
     incidents = []
     for place, kind in enumerate(order):
-        begins = start + every * (PEACE + place)
-        grown, over = begins + every, begins + every * PASSING_LASTS
+        begins = start + peace + every * place
         incidents.append(
             build_incident(
-                estate, kind, victims[kind], namespace=HOME, seed=seed, start=begins, end=grown, alone=False, over=over
+                estate, kind, victims[kind], namespace=HOME, seed=seed, start=begins, end=begins + grows, alone=False,
+                over=begins + lasts,
             )
-        )
+        )  # fmt: skip
     return Scenario(seed=seed, start=start, end=end, estate=estate, incidents=tuple(incidents), rate=rate)
+
+
+def quiet_hours(seed: int, *, end: datetime, hours: float, rate: float = PASSING_RATE) -> Scenario:
+    """One shop on a good day: the usual noise, and roll-outs, scaling, a batch and a backup that go well."""
+    estate = build_estate((HOME,), seed=seed)
+    start = end - timedelta(hours=hours)
+    chores = usual_chores(estate, HOME, seed=seed, start_s=start.timestamp(), end_s=end.timestamp())
+    return Scenario(seed=seed, start=start, end=end, estate=estate, incidents=(), chores=tuple(chores), rate=rate)
 
 
 def play(scenario: Scenario, *, until: datetime | None = None) -> Iterator[Message]:
@@ -125,6 +145,9 @@ def happenings(scenario: Scenario) -> Iterator[Happening]:
     for incident in scenario.incidents:
         sources += _incident_sources(incident, scenario.loudness)
         bent += _bent_series(incident)
+    for chore in scenario.chores:
+        sources.append(iter(sorted(chore.happenings, key=lambda happening: happening.at_s)))
+        bent += chore.bent
     series = merge_series(usual_series(estate, seed=seed), bent)
     sources.append(measure(series, seed=seed, start_s=start_s))
     moves = {
@@ -133,8 +156,9 @@ def happenings(scenario: Scenario) -> Iterator[Happening]:
         for row in incident.rows
         if isinstance(row, Moves)
     }
+    swaps = {(gone.namespace, gone.name): (at_s, new) for chore in scenario.chores for gone, at_s, new in chore.moves}
     merged = heapq.merge(*sources, key=lambda happening: happening.at_s)
-    return _without_the_gone(merged, moves)
+    return _replaced(_without_the_gone(merged, moves), swaps)
 
 
 def _without_the_gone(
@@ -154,6 +178,24 @@ def _without_the_gone(
             yield one
         elif isinstance(one, Log):
             yield replace(one, pod=successor)
+
+
+def _replaced(merged: Iterable[Happening], swaps: Mapping[tuple[str, str], tuple[float, Pod]]) -> Iterator[Happening]:
+    """A pod that was rolled out is another one from then on, which speaks and is measured as the one before was."""
+    for one in merged:
+        match one:
+            case Log() | Point():
+                since_s, new = swaps.get((one.pod.namespace, one.pod.name), (math.inf, one.pod))
+                yield one if one.at_s < since_s else replace(one, pod=new)
+            case Sample():
+                subject = (one.labels.get("namespace", ""), one.labels.get("pod", ""))
+                since_s, successor = swaps.get(subject, (math.inf, None))
+                if successor is None or one.at_s < since_s:
+                    yield one
+                else:
+                    yield replace(one, labels={**one.labels, "pod": successor.name, "node": successor.node})
+            case _:
+                yield one
 
 
 def _incident_sources(incident: Incident, loudness: float) -> Iterator[Iterator[Happening]]:

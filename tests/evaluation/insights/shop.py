@@ -1,0 +1,117 @@
+"""The generated shop: every kind of incident, alone and together, and quiet hours in which nothing should be told."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+from typing import Final
+
+from deploy.shop.incidents import KINDS, Incident
+from deploy.shop.player import Scenario, all_incidents, passing_incidents, play, quiet_hours
+from deploy.shop.script import Fires, Happens, Lines, notify, observe, say
+from deploy.shop.telemetry import Log, Notice, Observation
+from schemas.records import Message
+from tests.evaluation.insights.truth import Fault, Truth
+
+END: Final = datetime(2026, 11, 19, 20, 5, tzinfo=UTC)
+MINUTE: Final = timedelta(minutes=1)
+BAD: Final = ("warn", "error", "fatal")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Play:
+    """One recording to make, and what to call its group in the report."""
+
+    group: str
+    seed: int
+    scenario: Callable[[], Scenario]
+    after: timedelta = 15 * MINUTE  # played on after the last end
+
+
+def standing(*, seeds: int = 3) -> Iterator[Play]:
+    """What `make eval-insights` plays."""
+    for seed in range(1, seeds + 1):
+        yield Play(group="alone", seed=seed, scenario=partial(alone, seed))
+    for seed in range(4, 4 + max(1, seeds // 2)):
+        yield Play(group="overlapping", seed=seed, scenario=partial(overlapping, seed))
+    yield Play(group="shops", seed=7, scenario=shops)
+    for seed in range(11, 11 + seeds):
+        yield Play(group="quiet", seed=seed, scenario=partial(quiet, seed), after=timedelta())
+
+
+def alone(seed: int, kinds: tuple[str, ...] = tuple(KINDS), peace: timedelta = 60 * MINUTE) -> Scenario:
+    """An hour of peace, then one kind after the other: each grows for 5 minutes, lasts 10, and 15 of peace follow."""
+    return passing_incidents(
+        seed, end=END, every=25 * MINUTE, grows=5 * MINUTE, lasts=10 * MINUTE, peace=peace, kinds=kinds
+    )
+
+
+def overlapping(seed: int) -> Scenario:
+    """An hour of peace, then one begins every five minutes, while the one before goes on."""
+    return passing_incidents(seed, end=END, peace=60 * MINUTE)
+
+
+def shops() -> Scenario:
+    """Two shops in one cluster, in each of them every kind within three minutes."""
+    return all_incidents((7, 8), end=END, minutes=80, rate=24)
+
+
+def quiet(seed: int, hours: float = 2) -> Scenario:
+    return quiet_hours(seed, end=END + timedelta(days=seed), hours=hours)
+
+
+def messages(scenario: Scenario, after: timedelta) -> Iterator[Message]:
+    """As Kafka would hand them over, up to the end of the last incident and a while on."""
+    overs = [incident.over for incident in scenario.incidents if incident.over]
+    until = min(scenario.end, max(overs) + after) if overs else scenario.end
+    offsets: dict[str, Iterator[int]] = {}
+    for one in play(scenario, until=until):
+        offset = next(offsets.setdefault(one.topic, count()))
+        yield Message(one.topic, f"id-{one.topic}", 0, offset, one.timestamp_ms, one.key, one.value, one.headers)
+
+
+def truths(scenario: Scenario) -> list[Truth]:
+    return [_truth(incident, scenario) for incident in scenario.incidents]
+
+
+def _truth(incident: Incident, scenario: Scenario) -> Truth:
+    first = list(_first_seen(incident, scenario.loudness))
+    over = incident.over or scenario.end
+    fault = Fault("node", incident.node) if incident.node else Fault("workload", incident.workload, incident.namespace)
+    return Truth(
+        id=incident.id,
+        kind=incident.kind,
+        first_ms=int(min(at_s for at_s, _ in first) * 1000),
+        bad_ms=int(min(at_s for at_s, bad in first if bad) * 1000),
+        over_ms=int(over.timestamp() * 1000),
+        fault=fault,
+        touched=frozenset(_touched(incident)),
+    )
+
+
+def _first_seen(incident: Incident, loudness: float) -> Iterator[tuple[float, bool]]:
+    """When each row of the incident is seen first, and whether that says that something is wrong."""
+    start_s, end_s = incident.start.timestamp(), incident.end.timestamp()
+    for row in incident.rows:
+        one: Log | Observation | Notice
+        if isinstance(row, Lines):
+            one = next(say(row, seed=incident.id, start_s=start_s, end_s=end_s, loudness=loudness))
+            yield one.at_s, one.level in BAD
+        elif isinstance(row, Happens):
+            one = next(observe(row, seed=incident.id, start_s=start_s))
+            yield one.at_s, one.warning
+        elif isinstance(row, Fires):
+            yield next(notify(row, start_s=start_s)).at_s, True
+
+
+def _touched(incident: Incident) -> Iterator[tuple[str, str]]:
+    """Workloads and nodes whose records the incident changes."""
+    yield from ((name, incident.namespace) for name in (incident.workload, *incident.callers))
+    if incident.node:
+        yield incident.node, ""
+    for row in incident.rows:
+        if isinstance(row, Lines):
+            yield from ((pod.service.name, pod.namespace) for pod in row.pods)
+        elif isinstance(row, Happens):
+            yield row.subject.name, row.subject.namespace
