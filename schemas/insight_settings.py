@@ -28,11 +28,24 @@ class Correlation(Section):
     """When symptoms are one incident, and when it is over."""
 
     quiet_s: Seconds = Field(300.0, description="without a symptom, before an incident is resolved")
+    settle_s: Seconds = Field(
+        60.0, description="after its last symptom ended, before it is resolved: summaries are of minutes"
+    )
     flap_s: Seconds = Field(
         1800.0, description="one that comes back within this time after its end is the same incident, reopened"
     )
     window_s: Seconds = Field(600.0, description="symptoms that begin within this time of others can be one incident")
     update_s: Seconds = Field(30.0, description="between revisions that bring nothing but more of the same")
+    open_strength: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9,
+        description="of weak symptoms of two or more kinds or entities that are related, combined as independent "
+        "evidence (1 - product of 1 - strength), before they open an incident together: a chance of one in ten",
+    )
+    alike: Positive = Field(
+        8, description="entities that show the same symptom within `alike_s`: one common cause, whatever it is"
+    )
+    alike_s: Seconds = Field(60.0, description="between the onsets of such symptoms: summaries are of minutes")
+    most_waiting: Positive = Field(5_000, description="weak symptoms that wait for others; beyond: the oldest go")
     most_open: Positive = Field(1_000, description="open incidents of a cluster; more are folded into the largest")
     most_symptoms: Positive = Field(2_000, description="of one incident that are held; more are counted")
     shown_symptoms: Positive = Field(20, description="of one incident that are published")
@@ -44,6 +57,10 @@ class Detection(Section):
 
     grace_s: Annotated[float, Field(ge=0)] = Field(
         5.0, description="how long after its end a minute is judged: what comes later changes counts, not judgements"
+    )
+    learning_s: Seconds = Field(
+        180.0,
+        description="of a workload that has just been heard of: to whoever begins to listen, everything is new",
     )
     most_series: Positive = Field(200_000, description="series of a cluster with a baseline; beyond: the idlest go")
     most_patterns: Positive = Field(50_000, description="patterns of a cluster with a baseline; beyond: the idlest go")
