@@ -501,8 +501,6 @@ class Correlator:
             "open": [each.dump() for each in self._open.values()],
             "ended": [each.dump() for each in self._ended.values()],
             "waiting": [[sign_row(w.symptom), [list(e) for e in w.peers], w.since] for w in self._waiting.values()],
-                [sign_row(w.symptom), [list(each) for each in w.peers], w.since] for w in self._waiting.values()
-            ],
             "changes": [sign_row(each) for each in self._changes.values()],
             "news": [list(each) for each in self._news],
             "stirred": [list(each) for each in self._stirred],
