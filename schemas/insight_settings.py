@@ -62,6 +62,11 @@ class Detection(Section):
         180.0,
         description="of a workload that has just been heard of: to whoever begins to listen, everything is new",
     )
+    alert_lasts_s: Seconds = Field(
+        300.0,
+        description="before an alert below critical opens an incident by itself: Alertmanager's group_interval, by "
+        "which what passes by itself has been resolved",
+    )
     most_series: Positive = Field(200_000, description="series of a cluster with a baseline; beyond: the idlest go")
     most_patterns: Positive = Field(50_000, description="patterns of a cluster with a baseline; beyond: the idlest go")
 

@@ -1,0 +1,99 @@
+"""What the reasons of Kubernetes events mean: trouble, and from when on; a change; or everyday life. Pure.
+
+Reasons: kubernetes/pkg/kubelet/events/event.go, the controllers and the scheduler; cert-manager and the like bring
+more. Repetition: the kubelet tries a mount again after 0.5 s, then twice as long each time up to two minutes, an image
+and a crashed container after 10 s, 20 s, ... up to five minutes; a probe every ten seconds, three failures being one
+(defaults of `periodSeconds` and `failureThreshold`).
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final, Literal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """From when on it is told, and from when on it opens an incident: so often, and for so long."""
+
+    kind: Literal["event", "restart"] = "event"
+    tell_times: int = 1
+    tell_s: float = 0.0
+    opens: bool = True
+    open_times: int = 1
+    open_s: float = 0.0
+    strength: float = 0.5  # as long as it does not open
+
+
+# Nobody evicts, kills or loses a node in passing.
+_AT_ONCE: Final = Rule(strength=0.6)
+# Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
+# has not passed after half a minute has to wait for somebody; a mount, whose tries are rarer, after two.
+_WAITS: Final = Rule(tell_times=2, open_times=3, open_s=30.0)
+_MOUNTS: Final = Rule(tell_times=2, tell_s=20.0, open_times=4, open_s=120.0)
+_PULLS: Final = Rule(tell_times=1, open_times=3, open_s=20.0)
+# The first back-off comes after the second crash, the third after half a minute.
+_CRASHES: Final = Rule(kind="restart", tell_times=1, open_times=3, open_s=20.0, strength=0.6)
+_KILLED: Final = Rule(kind="restart", tell_times=1, open_times=2, open_s=0.0, strength=0.7)
+# Readiness may fail for a while whenever something is slow; a start-up probe is there to fail.
+_LIVENESS: Final = Rule(tell_times=2, open_times=6, open_s=60.0, strength=0.6)
+_READINESS: Final = Rule(tell_times=3, tell_s=20.0, open_times=12, open_s=120.0, strength=0.6)
+_STARTING: Final = Rule(tell_times=10, tell_s=120.0, opens=False, strength=0.3)
+# A Warning of somebody whom we do not know.
+_UNKNOWN: Final = Rule(tell_times=1, open_times=10, open_s=300.0, strength=0.4)
+_MINOR: Final = Rule(tell_times=3, tell_s=60.0, opens=False, strength=0.3)
+
+_RULES: Final = {
+    **dict.fromkeys(
+        (
+            "OOMKilling", "SystemOOM", "Evicted", "EvictionThresholdMet", "NodeHasDiskPressure", "Rebooted",
+            "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "NodeNotReady", "KernelOops", "TaskHung",
+            "FilesystemIsReadOnly", "KubeletIsDown", "ContainerdUnhealthy", "TaintManagerEviction", "NodeShutdown",
+        ),
+        _AT_ONCE,
+    ),
+    **dict.fromkeys(("FailedScheduling", "FailedCreate", "FailedPlacement", "ProvisioningFailed"), _WAITS),
+    **dict.fromkeys(
+        ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"), _MOUNTS
+    ),
+    **dict.fromkeys(("ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName", "Failed"), _PULLS),
+    **dict.fromkeys(("BackOff", "CrashLoopBackOff", "BackoffLimitExceeded"), _CRASHES),
+    **dict.fromkeys(("FreeDiskSpaceFailed", "ImageGCFailed"), Rule(open_times=2, open_s=60.0, strength=0.6)),
+    **dict.fromkeys(
+        (
+            "InvalidDiskCapacity", "DNSConfigForming", "FailedToUpdateEndpoint", "FailedToUpdateEndpointSlices",
+            "FailedGetResourceMetric", "FailedComputeMetricsReplicas", "NoPods", "Preempted",
+        ),
+        _MINOR,
+    ),
+}  # fmt: skip
+CHANGES: Final = frozenset({"ScalingReplicaSet", "SuccessfulRescale", "NodeNotSchedulable", "Pulling", "Killing"})
+_STOPPED_ON_PURPOSE: Final = re.compile(r"^Stopping container", re.I)
+_PROBE: Final = re.compile(r"\b(liveness|readiness|startup)\b", re.I)
+_IMAGE: Final = re.compile(r"image \"([^\"\s]{1,300})\"")
+_PROBES: Final = {"liveness": _LIVENESS, "readiness": _READINESS, "startup": _STARTING}
+
+
+def rule_of(reason: str, text: str, *, warning: bool) -> Rule | None:
+    """None: nothing is wrong."""
+    if reason in ("Unhealthy", "ProbeWarning", "ProbeError"):
+        probe = _PROBE.search(text)
+        return _PROBES[probe[1].lower()] if probe else _READINESS
+    if reason == "Killing":
+        return _KILLED if "liveness probe" in text.lower() else None
+    found = _RULES.get(reason)
+    if found is _PULLS and reason == "Failed" and "image" not in text.lower() and "pull" not in text.lower():
+        found = _UNKNOWN
+    if found is not None and (warning or found is _AT_ONCE):
+        return found
+    return _UNKNOWN if warning else None
+
+
+def image_of(text: str) -> str:
+    """The image that an event of the kubelet names."""
+    found = _IMAGE.search(text)
+    return found[1] if found else ""
+
+
+def changes(reason: str, text: str) -> bool:
+    """Rolled out, scaled, drained or stopped on purpose."""
+    return reason in CHANGES and (reason != "Killing" or _STOPPED_ON_PURPOSE.match(text) is not None)

@@ -1,0 +1,60 @@
+"""What a text says beyond its words: that it complains, whom it names. Pure."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
+
+from processors.insights.mentions import peers_of, words_of
+from schemas.records import ERROR, UNKNOWN, WARN
+
+MENTIONS: Final = 8
+SHOWN_CHARS: Final = 160  # of a line, inside a sentence
+
+# For lines whose severity nobody has told. What a process does not survive, and what merely goes wrong.
+_GRAVE: Final = re.compile(
+    r"\b(?:panic|fatal|segfault|segmentation fault|core dumped|out ?of ?memory|oom|oomkilled|oom-kill\w*)\b", re.I
+)
+_BAD: Final = re.compile(
+    r"\b(?:\w*errors?|\w*exception|fail(?:ed|ure|s|ing)?|time[ds]? ?out|timeout|refused|denied|unreachable|unavailable|"
+    r"unhealthy|cannot|could not|unable|aborted|corrupt\w*|no space left|reset by peer|deadline exceeded)\b",
+    re.I,
+)
+
+
+@lru_cache(maxsize=8192)
+def complaint(severity: int, text: str) -> int:
+    """The severity by which a line is judged: its own, or what its words tell where it has none; 0: no complaint."""
+    if severity >= WARN:
+        return severity
+    if severity != UNKNOWN:
+        return 0
+    return ERROR if _GRAVE.search(text) else WARN if _BAD.search(text) else 0
+
+
+def mentions(text: str, labels: Mapping[str, str] | None = None, *, own: str = "") -> tuple[str, ...]:
+    """Words that may name a peer, the surest first: at most eight, none of them the speaker itself."""
+    called, _ = peers_of(labels or {})
+    words = [*called, *(word for word in words_of(text) if not word.calls)]
+    words.sort(key=lambda word: -word.sure)
+    found = dict.fromkeys(f"{word.name}.{word.namespace}" if word.namespace else word.name for word in words)
+    return tuple(word for word in found if word != own)[:MENTIONS]
+
+
+def clock(time_ms: int) -> str:
+    return f"{datetime.fromtimestamp(time_ms / 1000, UTC):%H:%M:%S} UTC"
+
+
+def short(text: str, chars: int = SHOWN_CHARS) -> str:
+    """The first line of a text, or as much of it as fits."""
+    words = " ".join(text.split("\n", 1)[0].split())
+    return words if len(words) <= chars else words[: chars - 3].rstrip() + "..."
+
+
+def times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
+
+
+def lasting(minutes: float) -> str:
+    return f"{minutes:.0f} min" if minutes < 120 else f"{minutes / 60:.0f} h"
