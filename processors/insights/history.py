@@ -5,6 +5,7 @@ every `flush_ms` of that time what was folded is told, as a worker would.
 """
 
 from collections.abc import Iterator
+from itertools import takewhile
 from typing import Final
 
 from processors.fold import Change, Fold, Slice, advance, delta_of
@@ -82,7 +83,6 @@ class History:
 
     def _forget(self) -> None:
         """The idlest come first: a document that is touched moves to the end."""
-        for target, touched_ms in list(self._touched.items()):
-            if self._now_ms - touched_ms < REMEMBERED_MS:
-                return
+        idle = takewhile(lambda touched: self._now_ms - touched[1] >= REMEMBERED_MS, self._touched.items())
+        for target, _ in list(idle):
             del self._touched[target], self._slices[target]
