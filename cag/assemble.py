@@ -104,6 +104,8 @@ def assemble(
     cited, lines = _within(context.evidence, budget.evidence, counter, clock)
     system = f"{SYSTEM}\n\n{pack}"
     statement = counter.cut(clean(context.freshness.statement), FRAME_TOKENS // 2)
+    if context.plan.incidents:  # none of them is an answer, too
+        statement += f"\nIncidents found: {sum(piece.kind == 'incident' for piece in context.evidence)}."
     ask = (
         f"Evidence of {clock.stretch(span.start, span.end)}.\n{statement}\n<evidence {fence}>\n"
         + "\n".join(lines)

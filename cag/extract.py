@@ -18,6 +18,8 @@ from schemas.context import Context, Evidence, Intent, Plan
 from schemas.runbooks import HEADING_SEPARATOR
 
 SUPPORTING, LISTED, STEPS = 5, 8, 4
+INCIDENTS: Final = 2  # told before the evidence, where something else was asked for
+_TROUBLE: Final = frozenset({"diagnose", "why", "fix", "health"})
 MOST_LINES, MOST_CHARS = 25, 1_800
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
 OWN: Final = 0.9  # entity part of a score from which it is about the very thing that was asked about
@@ -45,9 +47,10 @@ class _Material:
     """What an answer is made from."""
 
     context: Context
-    facts: list[Numbered]
+    facts: list[Numbered]  # but incidents
     guides: list[Numbered]
     teller: Teller
+    incidents: list[Numbered] = field(default_factory=list)
 
     @property
     def about(self) -> str:
@@ -76,14 +79,44 @@ class _Material:
 def extractive_answer(context: Context, cited: Sequence[Evidence]) -> str:
     """Numbers in brackets are positions in `cited`, from 1."""
     numbered = list(enumerate(cited, 1))
-    facts = [(n, e) for n, e in numbered if e.kind != "runbook"]
+    facts = [(n, e) for n, e in numbered if e.kind not in ("runbook", "incident")]
     guides = [(n, e) for n, e in numbered if e.kind == "runbook"]
-    material = _Material(context, facts, guides, Teller(Clock.of(context.plan)))
+    incidents = [(n, e) for n, e in numbered if e.kind == "incident" and _near(context.plan, e)]
+    material = _Material(context, facts, guides, Teller(Clock.of(context.plan)), incidents)
+    if context.plan.incidents:
+        return _fitted(_incidents(material))
+    told = [material.teller.one(*each) for each in incidents[:INCIDENTS]]
+    if told and context.plan.intent in _TROUBLE:
+        rest = _ANSWERS[context.plan.intent](material) if facts else _steps(material)
+        return _fitted([*_list("**Known incidents:**", told), *rest])
     if not facts and guides and (context.plan.about == "runbook" or context.plan.intent == "fix"):
         return _fitted(_steps(material) or [Section(_nothing(material))])
     if not facts and not (context.plan.intent == "health" and material.watched):
         return _fitted([Section(_nothing(material)), *_steps(material)])
     return _fitted(_ANSWERS[context.plan.intent](material))
+
+
+def _incidents(material: _Material) -> list[Section]:
+    """What was asked for: how many, which, what to do; and where there is none, what that rests on."""
+    asked, found = material.context.plan.incidents, material.incidents
+    about = f" with {material.about}" if material.about else ""
+    # Incidents come before all else that an answer rests on, so it is cut only when nothing else is in it.
+    cut = "at least " if found and len(found) == len(material.context.evidence) else ""
+    many = f"{cut}{len(found)} {'incident' if len(found) == 1 else 'incidents'}"
+    head, none = {
+        "open": (f"{many} open{about}", f"No incident is open{about}"),
+        "resolved": (f"{many} resolved{about}{material.span}", f"No incident was resolved{about}{material.span}"),
+    }.get(asked, (f"{many}{about}{material.span}", f"No incident is known{about}{material.span}"))
+    if not found:
+        return [*_uneventful(material, f"**{none}**", of_range=False), *_beside(material)]
+    told = [material.teller.one(*each) for each in found]
+    more = [] if cut or asked != "open" else [Section(f"Nothing else is open{about}.")]
+    return [*_list(f"**{head[0].upper()}{head[1:]}:**", told), *more, *_steps(material)]
+
+
+def _beside(material: _Material) -> list[Section]:
+    told = [material.teller.group(each) for each in group(material.wrong)[:SUPPORTING]]
+    return _list("**What stands out all the same:**", told)
 
 
 def _diagnose(material: _Material) -> list[Section]:
@@ -178,15 +211,16 @@ def _lead(material: _Material, number: int, piece: Evidence) -> str:
     return f"**Most likely**{material.teller.cause(number, piece, itself)}"
 
 
-def _uneventful(material: _Material, said: str = "**Nothing stands out**") -> list[Section]:
-    """Something was seen, and nothing of it is wrong."""
+def _uneventful(material: _Material, said: str = "**Nothing stands out**", *, of_range: bool = True) -> list[Section]:
+    """Something was seen, and nothing of it is wrong. `of_range`: said of the range, and with what is closest to it."""
     seen, watched = material.context.freshness, material.watched
-    about = f" with {material.about}" if material.about else ""
+    about = f" with {material.about}{material.span}" if material.about else material.span
+    about = about if of_range else ""
     until = f", newest data {material.teller.clock.at(seen.newest)}" if seen.newest else ""
     of = f"{watched} {'source' if watched == 1 else 'sources'}{until}" if watched else "no source of it is known"
     more = " Not everything could be seen: what was missing is said below." if seen.missing else ""
-    sections = [Section(f"{said}{about}{material.span}: {of}.{more}")]
-    if material.facts:
+    sections = [Section(f"{said}{about}: {of}.{more}")]
+    if material.facts and of_range:
         sections.append(Section(f"The closest is this: {material.teller.one(*material.facts[0])}"))
     return sections
 

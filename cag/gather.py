@@ -14,7 +14,7 @@ from cag.question.spelling import index_of
 from cag.reads import IndexReader, Live, LiveGeneration, Partial
 from cag.retrieval import Retrieval, Stopwatch
 from cag.runbook_follower import RunbookFollower
-from cag.scope import visible_in
+from cag.scope import piece_visible_in
 from processors.embed import Embedder
 from processors.generation import names_for
 from schemas.answer import Query
@@ -72,6 +72,8 @@ class Gathering:
             if made.about == "live":
                 made, live = await self._anchored(made, query.scope, trouble)
             looking = beside.create_task(self._look(query.scope, query.now, made))
+            if made.incidents and not self._settings.insights.enabled:
+                trouble.append("incidents are not told here (FRESHET_INSIGHTS__ENABLED is false)")
             if made.about == "live":
                 nearest = beside.create_task(self._nearest(embedding, live, trouble))
                 facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
@@ -109,12 +111,14 @@ class Gathering:
         partial = Partial()
         try:
             retrieval = self._retrieval.noting(partial)
-            found = await retrieval.evidence(made, query.scope, names, nearest, catalog, limit, watch)
+            found = await retrieval.evidence(
+                made, query.scope, names, nearest, catalog, limit, watch, asked_at=query.now
+            )
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be searched ({error})")
             return []
         trouble += [said for said in partial.sentences if said not in trouble]
-        return [piece for piece in found if visible_in(query.scope, piece.cluster, piece.namespace)]
+        return [piece for piece in found if piece_visible_in(query.scope, piece)]
 
     async def freshness(self, scope: Scope, now: datetime, made: Plan | None, trouble: Sequence[str]) -> Freshness:
         """What could be seen at `now`, of the range of a plan or of the day before; first what went wrong elsewhere."""

@@ -199,6 +199,28 @@ def alerts(plan: Plan, scope: Scope, *, size: int) -> Json:
     }
 
 
+def incidents(plan: Plan, scope: Scope, *, size: int) -> Json:
+    """Those that were known to go on at some time in the range, as far as their newest revision tells.
+
+    One of several namespaces is found by any of them; whether all of it may be seen is asked of each that is found.
+    """
+    start, end = millis(plan.span)
+    asked = who_is(workloads=plan.workloads, pods=(), nodes=())
+    asked += [{"terms": {"entity": [f"node/{node}" for node in plan.nodes], "boost": 10}}] if plan.nodes else []
+    return {
+        "size": size,
+        "query": {
+            "bool": {
+                "filter": [{"range": {"first_ms": {"lte": end}}}, *in_scope(scope), *named(plan)],
+                "must_not": [{"range": {"ended_ms": {"lt": start}}}],
+                "should": asked,
+            }
+        },
+        "sort": ["_score", {"last_ms": "desc"}, {"incident_id": "asc"}],
+        "track_total_hits": False,
+    }
+
+
 def series(plan: Plan, scope: Scope, who: Sequence[Json], *, size: int) -> Json:
     """Of these things, of the metrics that the question names, and of what sounds like it."""
     start, end = millis(plan.span)

@@ -28,6 +28,7 @@ PARTS: Final = (
 )  # between 0 and 1, each with a weight
 PLACES: Final = ("by_words", "by_meaning")  # in the searches, from 1: what relevance is made of
 SEVERE, FEW = 0.9, 4  # an error said once cannot look surprising by numbers, and is news all the same
+OPEN: Final = 0.4  # severity of an incident that is not over
 AWAY: Final = 0.15  # entity part of what has nothing to do with what was asked about
 COMPLAINT: Final = 0.5  # below a warning, news counts less
 _NAME: Final = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
@@ -110,6 +111,14 @@ def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[f
         return (1.0, "") if node in focus.nodes else related if node in focus.related_nodes else (0.3, "")
     if not focus.named:
         return 0.5, ""
+    if evidence.kind == "incident":
+        if candidate.workloads & focus.workloads or candidate.nodes & focus.nodes:
+            return 1.0, ""
+        return (
+            related
+            if candidate.workloads & focus.related_workloads or candidate.nodes & focus.related_nodes
+            else (AWAY, "")
+        )
     if candidate.pod and candidate.pod in focus.pods:
         return 1.0, ""
     if evidence.workload in focus.workloads or (candidate.node and candidate.node in focus.nodes):
@@ -139,6 +148,7 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> 
         ("numbers_only", kind == "metric"),
         ("symptom", kind == "log" and bool(mentioned(evidence.text, focus.complaining - {evidence.workload}))),
         ("named", _named(evidence, plan, entity)),
+        ("incident", kind == "incident" and candidate.severity >= OPEN and entity > AWAY),
         ("change", plan.intent == "change" and is_step(candidate)),
         # What was pasted into the question is what is looked for.
         ("asked", any(identifier in evidence.text for identifier in focus.identifiers)),
@@ -151,7 +161,12 @@ def scored(candidate: Candidate, plan: Plan, focus: Focus, ranking: Ranking) -> 
 
 
 def _named(evidence: Evidence, plan: Plan, entity: float) -> bool:
-    """Whether the question names it; a metric that many have, of something near to what was asked about."""
+    """Whether the question names it; a metric that many have, of something near to what was asked about.
+
+    A question for incidents names each that is of what it asks about.
+    """
+    if evidence.kind == "incident":
+        return bool(plan.incidents) and entity > AWAY
     if evidence.kind == "alert":
         return evidence.title in plan.alerts or evidence.url in links_in(plan.question)
     return evidence.kind == "metric" and evidence.title in plan.metrics and entity > AWAY
@@ -196,6 +211,8 @@ def _score(parts: Mapping[str, float], ranking: Ranking) -> float:
         score *= ranking.symptom
     if "named" in parts:
         score += ranking.named
+    if "incident" in parts:
+        score += ranking.incident
     return round(score + parts.get("asked", 0.0), 4)
 
 

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Final
 
 from cag import changes, queries
@@ -20,9 +21,12 @@ from cag.evidence import (
     log_candidates,
     told,
 )
+from cag.incidents import incident_candidates
+from cag.lookup import Lookup
 from cag.question.plan import Catalog
 from cag.rank import Focus, focus_of, fused, select
 from cag.reads import IndexReader, Partial
+from cag.scope import visible_incident
 from cag.series import metric_candidate, within
 from schemas.answer_settings import Ranking
 from schemas.context import Evidence, Plan, Scope, Span
@@ -32,7 +36,7 @@ from schemas.evidence_id import EvidenceId
 Json = Mapping[str, Any]
 DETAILED: Final = 250  # patterns looked at closely
 SERIES: Final = 300
-EVENTS, CHANGES, ALERTS = 60, 20, 100
+EVENTS, CHANGES, ALERTS, INCIDENTS = 60, 20, 100, 100
 
 
 @dataclass(slots=True)
@@ -58,6 +62,7 @@ class Stopwatch:
 class Retrieval:
     def __init__(self, reader: IndexReader, names: Names, ranking: Ranking = Ranking()) -> None:  # noqa: B008 - frozen
         self._reader, self._names, self._ranking = reader, names, ranking
+        self._lookup = Lookup(reader, names)
 
     def noting(self, partial: Partial) -> "Retrieval":
         """The same, for one question: what was not whole is noted there."""
@@ -101,15 +106,18 @@ class Retrieval:
         catalog: Catalog,
         limit: int,
         watch: Stopwatch,
+        *,
+        asked_at: datetime | None = None,
     ) -> list[Evidence]:
         """The ranked evidence for a plan, runbooks excepted. Raises SinkUnavailable.
 
         `live`: whose indices to search; without it all that is behind the aliases. `nearest`: the question's vector,
-        when it is there; None: patterns are matched by words alone.
+        when it is there; None: patterns are matched by words alone. `asked_at`: incidents are told as they were known
+        then, the end of the range when unset.
         """
         start, end = queries.millis(plan.span)
         where = _Places(self._names, live, start, end)
-        patterns, places, candidates = await self._active(plan, scope, where, nearest)
+        patterns, places, candidates = await self._active(plan, scope, where, nearest, asked_at or plan.span.end)
         watch.lap("active")
         candidates += await self._logs(plan, scope, where, patterns, places)
         focus = focus_of(plan, candidates, catalog.workloads)
@@ -120,12 +128,23 @@ class Retrieval:
         watch.lap("rank")
         began = await self._beginnings(plan, scope, where, chosen)
         watch.lap("beginnings")
-        return [told(candidate, began) for candidate in chosen]
+        return await asyncio.gather(*(self._told(candidate, began, scope) for candidate in chosen))
+
+    async def _told(self, candidate: Candidate, began: Mapping[str, Sequence[Json]], scope: Scope) -> Evidence:
+        evidence = told(candidate, began)
+        if not candidate.rests_on:
+            return evidence
+        return evidence.model_copy(update={"coordinates": await self._lookup.coordinates(candidate.rests_on, scope)})
 
     async def _active(
-        self, plan: Plan, scope: Scope, where: "_Places", nearest: Awaitable[Sequence[float] | None]
+        self,
+        plan: Plan,
+        scope: Scope,
+        where: "_Places",
+        nearest: Awaitable[Sequence[float] | None],
+        asked_at: datetime,
     ) -> tuple[list[str], dict[str, tuple[int, int]], list[Candidate]]:
-        """Round one: patterns by words, by meaning and by activity; events; changes; alerts."""
+        """Round one: patterns by words, by meaning and by activity; events; changes; alerts; incidents."""
         occurrences = where.of("occurrences")
         quiet = EVENTS if plan.intent == "change" else CHANGES
         asked = queries.who_is(workloads=plan.workloads, pods=plan.pods, nodes=plan.nodes)
@@ -136,10 +155,11 @@ class Retrieval:
             (self._names.alias("events"), queries.events(plan, scope, warning=True, size=EVENTS)),
             (self._names.alias("events"), queries.events(plan, scope, warning=False, size=quiet)),
             (self._names.alias("alerts"), queries.alerts(plan, scope, size=ALERTS)),
+            (self._names.alias("insights"), queries.incidents(plan, scope, size=INCIDENTS)),
         ]
         if asked:
             searches.append((occurrences, queries.active_patterns(plan, scope, entities=asked)))
-        near, most, (worded, warnings, others, firing, *own) = await asyncio.gather(
+        near, most, (worded, warnings, others, firing, incidents, *own) = await asyncio.gather(
             self._near(plan, scope, where, nearest),
             self._worst(plan, scope, occurrences),
             self._reader.together(searches),
@@ -153,6 +173,8 @@ class Retrieval:
             for hit in _hits(firing)
             if (candidate := alert_candidate(hit["_source"], plan.span, _day(hit), hit["_id"]))
         ]
+        seen = [hit for hit in _hits(incidents) if visible_incident(scope, hit["_source"])]
+        made += incident_candidates(seen, plan, asked_at)
         return list(wanted)[:DETAILED], places, made
 
     async def _worst(self, plan: Plan, scope: Scope, occurrences: str) -> list[str]:

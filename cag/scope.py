@@ -1,10 +1,10 @@
 """Who may see what: the filter of every search, and the same law once more on what comes back. Pure."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final
 
-from schemas.context import Grant, Scope
+from schemas.context import Evidence, Grant, Scope
 
 Json = dict[str, Any]
 EVERYTHING: Final = Grant()
@@ -29,6 +29,31 @@ def visible_in(scope: Scope, cluster: str, namespace: str) -> bool:
     if (scope.clusters and cluster not in scope.clusters) or (scope.namespaces and namespace not in scope.namespaces):
         return False
     return any(_covers(grant, cluster, namespace) for grant in scope.grants)
+
+
+def whole_visible_in(scope: Scope, cluster: str, namespaces: Sequence[str]) -> bool:
+    """Whether a thing of several namespaces may be seen, such as an incident: each of them must be granted.
+
+    It is not cut to what may be seen: what it says of one namespace tells of the others. What the question is narrowed
+    to is met by one of them.
+    """
+    narrowed = (not scope.clusters or cluster in scope.clusters) and (
+        not scope.namespaces or any(namespace in scope.namespaces for namespace in namespaces)
+    )
+    granted = (any(_covers(grant, cluster, namespace) for grant in scope.grants) for namespace in namespaces)
+    return narrowed and bool(namespaces) and all(granted)
+
+
+def visible_incident(scope: Scope, document: Mapping[str, Any]) -> bool:
+    """`whole_visible_in` of the document of an incident."""
+    return whole_visible_in(scope, document["cluster"], document["namespace"])
+
+
+def piece_visible_in(scope: Scope, piece: Evidence) -> bool:
+    """The law for a piece of evidence, runbooks excepted."""
+    if piece.namespaces:
+        return whole_visible_in(scope, piece.cluster, piece.namespaces)
+    return visible_in(scope, piece.cluster, piece.namespace)
 
 
 def may_see_any(scope: Scope, namespaces: Sequence[str]) -> bool:

@@ -54,8 +54,19 @@ class Teller:
                 return f"{self._event(piece, self._when(piece))} [{number}]."
             case "alert":
                 return f"{self._alert(piece)} [{number}]."
+            case "incident":
+                return f"{self.incident(piece)} [{number}]."
             case _:
                 return f"{_metric(piece)}{self._when(piece)} [{number}]."
+
+    def incident(self, piece: Evidence) -> str:
+        """Since when, how bad, what, why: what symptoms say is left to the citation."""
+        head, _, said = one_line(piece.text).partition(": ")
+        state, _, grade = head.partition(" incident ")
+        when = f" since {self.clock.at(piece.first)}" if piece.first else ""
+        if state != "Open":
+            when = self._when(piece)
+        return f"{state}{when} {plain(grade)}: {plain(said.partition('. Symptom: ')[0])}"
 
     def cause(self, number: int, piece: Evidence, itself: str) -> str:
         """As it follows `Most likely`: a log names its cause, an event says it."""

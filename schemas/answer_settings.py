@@ -130,6 +130,7 @@ class Ranking(Section):
     news: Factor = Field(0.6, description="news of an error said so seldom that numbers cannot call it surprising")
     change: Factor = Field(0.9, description="severity and news of a change, when that is what was asked for")
     named: Weight = Field(1.0, description="added to an alert or metric that the question names")
+    incident: Weight = Field(0.4, description="added to an open incident of what was asked about, or near to it")
     kind_damping: Factor = Field(0.96, description="per piece already chosen of the same kind")
     place_damping: Factor = Field(0.97, description="per piece already chosen of the same kind and workload")
     object_damping: Factor = Field(0.8, description="per event, or named thing, already chosen that tells the same")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field
 
-Kind = Literal["log", "event", "metric", "alert", "runbook"]
+Kind = Literal["log", "event", "metric", "alert", "incident", "runbook"]
 Intent = Literal["diagnose", "why", "fix", "show", "change", "health", "compare"]
 
 
@@ -63,6 +63,9 @@ class Plan(_Value):
         "live", description="runbook: what to do in general, which runbooks alone answer, whatever runs now"
     )
     compared: Span | None = Field(None, description="the other period, of a question that compares two")
+    incidents: Literal["", "open", "resolved", "any"] = Field(
+        "", description="incidents themselves are asked for: those open at the end, or resolved in the range, or all"
+    )
     anchor: Literal["", "change"] = Field(
         "", description="change: the range is around the latest rollout or scaling of what was asked about"
     )
@@ -78,6 +81,7 @@ class Evidence(_Value):
     text: str
     cluster: str = ""
     namespace: str = ""
+    namespaces: tuple[str, ...] = Field((), description="of an incident: all that it speaks of")
     workload: str = ""
     entity: str = Field("", description="kind/name of the most specific thing, e.g. pod/checkout-7d9f-abcde")
     first: AwareDatetime | None = None

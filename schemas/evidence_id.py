@@ -7,12 +7,12 @@ from schemas.documents import MINUTE_MS, day_of
 
 # Minutes since 1970 in at most eight digits end in the year 2160, days in 2999: no calendar is left.
 _WRITTEN: Final = re.compile(
-    r"(?:log|metric)-[0-9a-f]{1,40}-[0-9]{1,8}-[0-9]{1,8}|(?:event|alert)-[12][0-9]{7}-[0-9a-f]{1,40}"
+    r"(?:log|metric)-[0-9a-f]{1,40}-[0-9]{1,8}-[0-9]{1,8}|(?:event|alert|incident)-[12][0-9]{7}-[0-9a-f]{1,40}"
 )
 
 
 class EvidenceId(NamedTuple):
-    """`log-<pattern>-<first minute>-<last minute>`, `metric-` likewise, `event-<day>-<id>`, `alert-<day>-<id>`."""
+    """`log-<pattern>-<first minute>-<last minute>`, `metric-` too, `event-<day>-<id>`, `alert-` and `incident-` too."""
 
     kind: str
     parts: tuple[str, ...]

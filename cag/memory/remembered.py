@@ -84,8 +84,8 @@ class Keys:
         """None: this question's answer is never kept."""
         live = plan.about != "runbook"
         ttl_s = self._ttls.live_ttl_s if live else self._ttls.runbook_ttl_s
-        if ttl_s <= 0 or not corpus or len(plan.question) > MOST_QUESTION_CHARS:
-            return None
+        if ttl_s <= 0 or not corpus or plan.incidents or len(plan.question) > MOST_QUESTION_CHARS:
+            return None  # what is open must never be told from what was open
         said = [(turn.role, normalised(turn.content)) for turn in query.turns if turn.role != "system"]
         depends = _digest(
             self._setting, corpus, scope_key(query.scope), query.limit, query.max_tokens, query.zone,

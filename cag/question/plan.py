@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 from zoneinfo import ZoneInfo
 
 from cag.question.companions import KIN, kin, owner_of
+from cag.question.incidents import Wanted, incidents_wanted
 from cag.question.moments import ANCHOR, Times, times_of
 from cag.question.naming import Found, names_in
 from cag.question.procedure import ANYONE, any_of, is_procedure
@@ -152,6 +153,7 @@ def plan(turns: Sequence[Turn], *, now: datetime, catalog: Catalog, default_wind
         intent=intent or _inherited(said[1:], now, zone, default_window, follows),
         about="runbook" if runbook else "live",
         compared=times[0].compared(span, end),
+        incidents="" if runbook else _incidents(said, times, intent, follows),
         anchor="change" if anchored else "",
         zone=zone.key,
         search_text=_searched(subject.lead, said[0], subject.text),
@@ -199,6 +201,14 @@ def _inherited(earlier: Sequence[str], now: datetime, zone: ZoneInfo, default: t
         return "diagnose"
     intents = (_intent(text, times_of(text, now=now, zone=zone, default=default)) for text in earlier)
     return next((intent for intent in intents if intent and intent != "compare"), "diagnose")
+
+
+def _incidents(said: Sequence[str], times: Sequence[Times], intent: Intent | None, follows: bool) -> Wanted:
+    """Of which state. "And payments?" asks for what was asked for before."""
+    wanted = incidents_wanted(said[0], intent, timed=times[0].span is not None)
+    if wanted or intent or not follows or len(times) < 2:
+        return wanted
+    return incidents_wanted(said[1], _intent(said[1], times[1]), timed=times[1].span is not None)
 
 
 def _subject(asked: Sequence[_Asked], turns: Sequence[Turn], catalog: Catalog) -> _Asked:

@@ -4,6 +4,7 @@ Written by the merge law: the register takes the highest revision whatever the o
 revisions change nothing. Pure.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -12,6 +13,7 @@ from processors.index import Write
 from schemas.documents import MINUTE_MS, Target, day_of, digest
 from schemas.insights import AffectedEntity, Cause, Insight
 
+_HEXADECIMAL: Final = re.compile(r"[0-9a-f]{1,40}")
 OVER: Final = ("resolved", "merged")
 REVISIONS: Final = 96  # more than a month of them: see `_stretch`
 EARLIER_SYMPTOMS: Final = 5  # of an earlier revision that are kept
@@ -46,8 +48,8 @@ def write_of(insight: Insight) -> Write:
 
 
 def document_id(incident_id: str) -> str:
-    """Hexadecimal, whatever an incident is called: part of evidence ids."""
-    return digest("incident", incident_id)
+    """Its own where that can be a part of evidence ids, as ours can."""
+    return incident_id if _HEXADECIMAL.fullmatch(incident_id) else digest("incident", incident_id)
 
 
 def revision_at(document: Mapping[str, Any], moment_ms: float) -> Insight | None:

@@ -75,11 +75,11 @@ async def test_only_the_days_in_question_of_the_live_generation_are_searched() -
     await ask(reader, plan(), vector())
     both = {f"{YESTERDAY},{TODAY}".format(kind, kind) for kind in ("occurrences", "series")}  # what was usual before
     today = {TODAY.format(kind) for kind in ("patterns", "occurrences")}
-    assert {index for index, _ in reader.asked} == {*both, *today, "shop-events", "shop-alerts"}
+    assert {index for index, _ in reader.asked} == {*both, *today, "shop-events", "shop-alerts", "shop-insights"}
     later = Reader()
     await ask(later, plan(), vector(), live=None)
     assert {index for index, _ in later.asked} == {
-        f"shop-{kind}" for kind in ("patterns", "occurrences", "events", "alerts", "series")
+        f"shop-{kind}" for kind in ("patterns", "occurrences", "events", "alerts", "series", "insights")
     }
 
 
@@ -169,7 +169,7 @@ async def test_the_other_searches_do_not_wait_for_the_question_to_be_embedded() 
     asking = asyncio.create_task(ask(reader, plan(), embedded))
     for _ in range(9):
         await asyncio.sleep(0)
-    assert len(reader.asked) == 6  # words, worst, the rest of them, events, changes, alerts
+    assert len(reader.asked) == 7  # words, worst, the rest of them, events, changes, alerts, incidents
     embedded.set_result(None)
     await asking
     assert not any("knn" in body["query"] for _, body in reader.asked)  # without a vector by words alone
