@@ -1,0 +1,141 @@
+"""What the evaluations of root causes share: cases, how well rankings name them, the product's route into a state."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Final
+
+from processors.decode.workload import workload_of
+from processors.insights.causes import ranked
+from processors.insights.step import Cluster, State, step
+from schemas.insights import Cause, Change, Insight, Sign, Symptom
+from schemas.summaries import Told
+
+Json = dict[str, Any]
+TOPS: Final = (1, 3, 5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """One fault."""
+
+    id: str
+    group: str
+    kind: str
+    inject_ms: int
+    service: str  # at fault
+    pod: str = ""
+
+
+@dataclass(slots=True)
+class Ear:
+    """Stands before a correlator and remembers what it is told, and when."""
+
+    correlator: Any
+    heard: list[tuple[int, Sign]] = field(default_factory=list)
+
+    def add(self, sign: Sign, now_ms: int) -> None:
+        self.heard.append((now_ms, sign))
+        self.correlator.add(sign, now_ms)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.correlator, name)
+
+
+@dataclass(slots=True)
+class Answer:
+    """What was told of one case."""
+
+    services: list[str] = field(default_factory=list)  # the most suspect first
+    entities: list[str] = field(default_factory=list)  # as they were named: pods, too
+    detected_ms: int | None = None
+    why: str = ""
+
+
+def heard(state: State, name: str) -> Ear:
+    """Listen to a cluster from now on."""
+    cluster: Cluster = state.cluster(name)
+    ear = Ear(cluster.correlator)
+    cluster.correlator = ear  # type: ignore[assignment]
+    return ear
+
+
+def tell(state: State, told: Sequence[Told], sent_ms: int) -> list[Insight]:
+    return step(state, told, sent_ms)[1]
+
+
+def of_symptoms(heard: Iterable[tuple[int, Sign]], state: State, name: str, case: Case) -> Answer:
+    """The causes of all that was told since the fault, whether or not the correlator put it together."""
+    newest: dict[str, Symptom] = {}
+    changes: list[Change] = []
+    seen_ms: list[int] = []
+    for at_ms, sign in heard:
+        if isinstance(sign, Change):
+            changes.append(sign)
+        elif not sign.ended:
+            newest[sign.id] = sign
+            seen_ms.append(at_ms)
+    return _answer(ranked(list(newest.values()), changes, state.cluster(name).topology), min(seen_ms, default=None))
+
+
+def of_insights(insights: Sequence[tuple[int, Insight]]) -> Answer:
+    """What a subscriber reads first: the incident with most symptoms, as it stands at the end; when the first came."""
+    if not insights:
+        return Answer()
+    newest = {insight.id: insight for _, insight in insights if insight.state != "merged"}
+    largest = max(newest.values(), key=lambda each: (each.symptom_count, each.id), default=insights[-1][1])
+    return _answer(largest.causes, min(at_ms for at_ms, _ in insights))
+
+
+def _answer(causes: Sequence[Cause], detected_ms: int | None) -> Answer:
+    named = [workload_of(cause.name) if cause.kind == "pod" else cause.name for cause in causes]
+    return Answer(
+        services=list(dict.fromkeys(named)), entities=[cause.name for cause in causes], detected_ms=detected_ms,
+        why=causes[0].why if causes else "",
+    )  # fmt: skip
+
+
+def hits(cases: Sequence[Case], rankings: Sequence[Sequence[str]]) -> Json:
+    """Share of cases whose service is among the first."""
+    found = [
+        row.index(case.service) + 1 if case.service in row else 0 for case, row in zip(cases, rankings, strict=True)
+    ]
+    count = len(cases)
+    return {"cases": count} | {
+        f"top{most}": round(sum(0 < place <= most for place in found) / count, 3) if count else None for most in TOPS
+    }
+
+
+def scored(cases: Sequence[Case], answers: Sequence[Answer]) -> Json:
+    """As `hits`, with how many were noticed at all, how soon, and the pod where it is named."""
+    delays = [
+        (answer.detected_ms - case.inject_ms) / 1000
+        for case, answer in zip(cases, answers, strict=True)
+        if answer.detected_ms is not None
+    ]
+    return hits(cases, [answer.services for answer in answers]) | {
+        "noticed": len(delays),
+        "delay_s": {"median": round(median(delays), 1), "worst": round(max(delays), 1)} if delays else None,
+    }
+
+
+def by_group(
+    cases: Sequence[Case], rows: Sequence[Any], score: Callable[[Sequence[Case], Sequence[Any]], Json]
+) -> dict[str, Json]:
+    """Scores of each group, and of all."""
+    groups = sorted({case.group for case in cases})
+    picked = {group: [i for i, case in enumerate(cases) if case.group == group] for group in groups}
+    if len(groups) > 1:
+        picked["all"] = list(range(len(cases)))
+    return {group: score([cases[i] for i in at], [rows[i] for i in at]) for group, at in picked.items()}
+
+
+def table(title: str, results: Mapping[str, Mapping[str, Json]]) -> str:
+    """Methods down, groups across: top-1, top-3 and top-5."""
+    groups = list(next(iter(results.values())))
+    head = f"{title:<34}" + "".join(f"{group:>26}" for group in groups)
+    lines = [head, " " * 34 + f"{'top-1  top-3  top-5':>26}" * len(groups)]
+    for method, scores in results.items():
+        cells = ["  ".join(f"{scores[group][f'top{most}']:.3f}" for most in TOPS) for group in groups]
+        lines.append(f"{method:<34}" + "".join(f"{cell:>26}" for cell in cells))
+    return "\n".join(lines)
