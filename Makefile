@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo ui demo-all up down status logs test check lint format bench profile bench-plots eval answers tune screenshots faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo ui demo-all up down status logs test check lint format bench profile bench-plots eval eval-insights answers tune screenshots faults redaction bad-input runbook-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -64,6 +64,9 @@ bench-plots: ready ## draw the last benchmarks, from .bench/ into deploy/plots/
 
 eval: ready ## ask the questions of labelled sets, score the evidence, BM25 and vectors beside it (SET=folder,name FULL=1)
 	@$(PYTHON) -m tests.evaluation $(SET) $(if $(FULL),--full) $(ARGS)
+
+eval-insights: ready ## what is told as incidents, beside simple peers (NAME=shop|must-gather|nab|points|petshop|nezha, SET=folder)
+	@$(PYTHON) -m tests.evaluation.insights $(NAME) $(SET) $(ARGS)
 
 tune: ready ## find the weights of ranking by cross-validation over labelled sets (SET=folder,name FULL=1)
 	@$(PYTHON) -m tests.evaluation.tune $(SET) $(if $(FULL),--full) $(ARGS)
