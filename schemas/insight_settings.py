@@ -44,6 +44,9 @@ class Correlation(Section):
     alike: Positive = Field(
         8, description="entities that show the same symptom within `alike_s`: one common cause, whatever it is"
     )
+    alike_on_node: Annotated[int, Field(gt=1)] = Field(
+        3, description="entities of one node that get any symptoms within `alike_s`: one cause, though nobody names it"
+    )
     alike_s: Seconds = Field(60.0, description="between the onsets of such symptoms: summaries are of minutes")
     most_waiting: Positive = Field(5_000, description="weak symptoms that wait for others; beyond: the oldest go")
     most_open: Positive = Field(1_000, description="open incidents of a cluster; more are folded into the largest")
@@ -72,9 +75,18 @@ class Detection(Section):
 
 
 class Bridge(Section):
-    """Where `insights bridge` sends incidents."""
+    """Where `insights bridge` sends incidents, and where links in its alerts lead."""
 
     alertmanager_url: HttpUrl | None = Field(None, description="of an Alertmanager; its /api/v2/alerts is called")
-    username: str = ""
+    webhook_url: SecretStr = Field(
+        SecretStr(""), description="for `bridge --webhook`: takes Alertmanager's webhook; such URLs are often secrets"
+    )
+    username: str = Field("", description="basic authentication, at whichever of them is called")
     password: SecretStr = SecretStr("")
     ca_file: CaFile = None
+    resend_s: Seconds = Field(
+        60.0, description="between reminders of what is open; Alertmanager forgets it after resolve_timeout (5 minutes)"
+    )
+    timeout_s: Seconds = 10.0
+    api_url: HttpUrl | None = Field(None, description="of our API as people reach it: alerts link to /v1/insights/{id}")
+    runbooks_url: HttpUrl | None = Field(None, description="where runbooks are read: their path is put behind it")

@@ -15,6 +15,7 @@ from schemas.settings import Settings
 from streams import purge_commands, topics, worker
 from streams.doctor import examine
 from streams.expire import Shelf, expired
+from streams.insights import commands as insight_commands
 from streams.letters import commands as dead_letter_commands
 from streams.recording import Place
 from streams.replay import commands as replay_commands
@@ -30,6 +31,7 @@ topic_commands = typer.Typer(no_args_is_help=True, help="The topics that the pro
 app.add_typer(topic_commands, name="topics")
 app.add_typer(dead_letter_commands.app, name="dead-letters")
 app.add_typer(replay_commands.app, name="replay")
+app.add_typer(insight_commands.app, name="insights")
 app.command("purge")(purge_commands.purge)
 
 notes = Console(stderr=True, highlight=False)

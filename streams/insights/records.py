@@ -165,6 +165,12 @@ def revision_of(message: Message) -> tuple[str, int]:
         raise InvalidRecord("key is not text") from error
 
 
+def ended(message: Message) -> bool:
+    """Whether the headers say that the incident is over, or goes on in another one."""
+    kind = dict(message.headers).get("ce_type") or b""
+    return kind.rpartition(b".")[2] in (b"resolved", b"merged")
+
+
 def source_of(message: Message) -> str:
     """`ce_source`; empty when there is none that can be read."""
     return (dict(message.headers).get("ce_source") or b"").decode(errors="replace")
