@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from processors.insights.topology import owner_of
@@ -28,6 +29,7 @@ def place_of(resource: Resource) -> Entity:
     return owner_of(resource)
 
 
+@lru_cache(maxsize=256)
 def cluster_tag(cluster: str) -> str:
     return digest("cluster", cluster)[:CLUSTER_CHARS]
 
@@ -69,11 +71,11 @@ class Place:
     nodes: dict[str, int] = field(default_factory=dict)  # symptoms on each
     peers: dict[Entity, None] = field(default_factory=dict)  # that its symptoms name
 
-    def note(self, symptom: Symptom, peers: Iterable[Entity]) -> None:
+    def note(self, symptom: Symptom, node: str, peers: Iterable[Entity]) -> None:
         self.symptoms += 1
         self.first_ms = min(self.first_ms, symptom.start_ms)
         self.latest_ms = max(self.latest_ms, symptom.start_ms)
-        self.stand(symptom.resource.node, 1)
+        self.stand(node, 1)
         self.name(peers)
 
     def stand(self, node: str, times: int) -> None:
@@ -97,6 +99,7 @@ class Incident:
     fingerprint: str
     opened_ms: int
     started_ms: int
+    latest_ms: int = 0  # onset
     root: Entity  # what the other places may depend on
     opening: str  # kind and name of the symptom that opened it
     severity: int = 0
@@ -106,6 +109,7 @@ class Incident:
     heard: int = 0
     ended: int = 0
     told_ms: int = 0
+    looked_ms: int = 0  # when its causes were ranked last
     fresh: bool = False  # a symptom was taken since the last revision
     grown: bool = False  # something was heard since the last revision
     rejected: bool = False
@@ -122,20 +126,24 @@ class Incident:
         """The least goes on when two are merged: what subscribers know already, then the older."""
         return (not self.revision, self.opened_ms, self.id)
 
-    def take(self, symptom: Symptom, peers: Iterable[Entity], mark: str, most: int) -> bool:
-        """A symptom that it did not hold. Returns whether its place is held: beyond `most` it is only counted."""
+    def take(self, symptom: Symptom, node: str, peers: Iterable[Entity], mark: str, most: int) -> bool:
+        """A symptom that it did not hold. Returns whether its place is held: beyond `most` it is only counted.
+
+        One that is not held is counted again when it comes again.
+        """
         place = place_of(symptom.resource)
         self.count += 1
         self.fresh = self.grown = True
         self.started_ms = min(self.started_ms, symptom.start_ms)
+        self.latest_ms = max(self.latest_ms, symptom.start_ms)
         self.severity = max(self.severity, symptom.severity)
-        if len(self.marks) < MOST_MARKS:
+        if place == self.root and len(self.marks) < MOST_MARKS:
             self.marks[mark] = None
         if place not in self.places and len(self.places) >= most:
             self.boundless = True
             return False
         new = place not in self.places
-        self.places.setdefault(place, Place(0, symptom.start_ms, symptom.start_ms)).note(symptom, peers)
+        self.places.setdefault(place, Place(0, symptom.start_ms, symptom.start_ms)).note(symptom, node, peers)
         if new or len(self.tells) < most:
             name = tell_of(symptom)
             tell = self.tells.get(name, Tell(0, symptom.start_ms, symptom.start_ms))
@@ -147,11 +155,11 @@ class Incident:
 
     def hold(self, symptom: Symptom, most: int) -> None:
         if len(self.symptoms) >= most:
-            over = next((each.id for each in self.symptoms.values() if each.ended), None)
-            if over is None:
-                self.boundless = self.boundless or not symptom.ended
+            oldest = next(iter(self.symptoms.values()))
+            if not oldest.ended:
+                self.boundless |= not symptom.ended
                 return
-            del self.symptoms[over]
+            del self.symptoms[oldest.id]
         self.symptoms[symptom.id] = symptom
 
     def renew(self, symptom: Symptom) -> bool:
@@ -177,6 +185,8 @@ class Incident:
             for node, times in theirs.nodes.items():
                 ours.stand(node, times)
         for name, tell in younger.tells.items():
+            if name not in self.tells and len(self.tells) >= most:
+                continue
             mine = self.tells.get(name, Tell(0, tell.first_ms, tell.latest_ms))
             self.tells[name] = Tell(
                 mine.places + tell.places, min(mine.first_ms, tell.first_ms), max(mine.latest_ms, tell.latest_ms)
@@ -190,6 +200,7 @@ class Incident:
         self.boundless |= younger.boundless or len(taken) < len(younger.places)
         self.severity = max(self.severity, younger.severity)
         self.started_ms = min(self.started_ms, younger.started_ms)
+        self.latest_ms = max(self.latest_ms, younger.latest_ms)
         self.heard = max(self.heard, younger.heard)
         self.fresh = self.grown = True
         return taken
@@ -198,6 +209,7 @@ class Incident:
         """It is over. What may be needed when it comes back is kept; places and symptoms are new ones then."""
         self.ended = clock
         self.symptoms, self.places, self.tells, self.shown = {}, {}, {}, None
+        self.severity = 0
         self.boundless = self.rejected = False
 
     def over(self) -> bool:
@@ -238,8 +250,8 @@ class Incident:
 
 
 PLAIN: Final = (
-    "id", "fingerprint", "opening", "opened_ms", "started_ms", "severity", "revision", "reopened", "count", "heard",
-    "ended", "told_ms", "fresh", "grown", "rejected", "boundless",
+    "id", "fingerprint", "opening", "opened_ms", "started_ms", "latest_ms", "severity", "revision", "reopened", "count",
+    "heard", "ended", "told_ms", "looked_ms", "fresh", "grown", "rejected", "boundless",
 )  # fmt: skip
 
 

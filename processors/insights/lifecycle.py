@@ -9,13 +9,22 @@ from schemas.insights import Cause
 
 Due = Literal["", "look", "tell", "end"]
 LONGEST_QUIET_S: Final = 3_600.0  # one that flaps is over after an hour of silence at the latest
+# A firing alert is said again after four hours (Alertmanager's repeat_interval), an event that goes on after five
+# minutes (client-go's EventSourceObjectSpamFilter): their silence says nothing before that. Else their end is told.
+LASTS_S: Final = {"alert": 15_000.0, "event": 420.0, "restart": 420.0}
 LEAPS: Final = 4  # silence that is seen in one step counts as a quarter of the quiet time at most: see `patience`
 CALMING: Final = 10  # a long incident is told anew once in a tenth of its age: who reads its topic knows it by then
 
 
 def quiet_ms(incident: Incident, settings: Correlation) -> float:
     """How long nothing may be heard before it is over: doubled each time it came back."""
-    return 1000 * min(settings.quiet_s * 2.0 ** min(incident.reopened, 16), max(LONGEST_QUIET_S, settings.quiet_s))
+    damped = min(settings.quiet_s * 2.0 ** min(incident.reopened, 16), max(LONGEST_QUIET_S, settings.quiet_s))
+    return 1000 * damped
+
+
+def patient_ms(incident: Incident) -> float:
+    """How long what has not ended may be silent by its nature."""
+    return 1000 * max((LASTS_S.get(each.kind, 0.0) for each in incident.symptoms.values() if not each.ended), default=0)
 
 
 def patience(step_ms: int, settings: Correlation) -> int:
@@ -30,10 +39,11 @@ def due(incident: Incident, clock: int, now_ms: int, settings: Correlation) -> D
     """`look`: told anew if something material has changed. `clock`: patient milliseconds."""
     if incident.rejected:
         return "end"
-    silent = clock - incident.heard
-    if silent >= quiet_ms(incident, settings):
-        return "end"
-    if incident.over() and silent >= (quiet_ms(incident, settings) if incident.reopened else 1000 * settings.settle_s):
+    silent, quiet = clock - incident.heard, quiet_ms(incident, settings)
+    if incident.over():
+        if silent >= (quiet if incident.reopened else 1000 * settings.settle_s):
+            return "end"
+    elif silent >= quiet and silent >= patient_ms(incident):
         return "end"
     if not incident.revision:
         return "tell"
@@ -54,16 +64,20 @@ def shown(incident: Incident, causes: Sequence[Cause]) -> Shown:
     )
 
 
-def material(incident: Incident, now: Shown) -> bool:
-    """Whether something is to be told that the last revision did not say, other than more of the same."""
+def material(incident: Incident, causes: Sequence[Cause] | None = None) -> bool:
+    """Whether something is to be told that the last revision did not say, other than more of the same.
+
+    Without `causes`: whether that can be told without ranking them.
+    """
     was = incident.shown
+    if was is None:
+        return True
+    now = shown(incident, causes or ())
     return (
-        was is None
-        or _many_more(was.places, now.places)
+        _many_more(was.places, now.places)
         or _many_more(was.tells, now.tells)
         or now.severity > was.severity
-        or now.cause != was.cause
-        or now.change != was.change
+        or (causes is not None and (now.cause != was.cause or now.change != was.change))
     )
 
 
