@@ -21,7 +21,7 @@ SCALE: Final = 0.005  # in the usual size of deviations: about the last 200
 SETTLING: Final = 20  # points, before outliers can be told from others
 LEVEL_CLIP: Final = 3.0  # usual deviations: a point further away moves the level no more than that
 SIZE_CLIP: Final = 6.0  # and the usual deviation
-SEASONAL: Final = 0.85  # the hour of the day is what is expected where its deviations are this much smaller
+SEASONAL: Final = 0.6  # the hour of the day is what is expected where its deviations are this much smaller
 HOURS: Final = 24
 SAME_HOUR: Final = 0.3  # weight of the newest day in what is usual at an hour: about the last three days
 TAIL: Final = 0.02  # share of deviations that make the tail (Siffer et al., 2017: "98 % in practice")
@@ -63,9 +63,9 @@ class Score(NamedTuple):
 
 class _Judged(NamedTuple):
     score: Score
-    expected: float
     same: float | None
     smoothed: float
+    same_smoothed: float
     memory: float
     step: float
 
@@ -112,7 +112,7 @@ class Band:
 
     __slots__ = (
         "hour", "hour_points", "hour_sum", "hourly", "interval", "level", "level_size", "memory", "points", "run",
-        "same_size", "smoothed", "step", "tail", "time_ms", "value",
+        "same_size", "same_smoothed", "same_tail", "smoothed", "step", "tail", "time_ms", "value",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -121,15 +121,16 @@ class Band:
         self.interval = 0.0  # the usual one, ms
         self.value = 0.0
         self.level = self.level_size = 0.0  # and the usual deviation from it
-        self.smoothed = 0.0
+        self.smoothed = 0.0  # deviation from it
+        self.tail = Tail()
+        self.hourly: list[float | None] | None = None  # what is usual at each hour of the day; none for young series
+        self.same_size = self.same_smoothed = 0.0  # likewise, of deviations from that
+        self.same_tail: Tail | None = None
+        self.hour = self.hour_points = 0  # hours since 1970 of the newest points, and how many
+        self.hour_sum = 0.0
         self.memory = 0.0  # decades that were told
         self.run = 0  # as in Score
         self.step = 0.0  # the largest of that run
-        self.tail = Tail()
-        self.hourly: list[float | None] | None = None  # what is usual at each hour of the day; none for young series
-        self.same_size = 0.0  # usual deviation from it
-        self.hour = self.hour_points = 0  # hours since 1970 of the newest points, and how many
-        self.hour_sum = 0.0
 
     def judge(self, time_ms: int, value: float) -> Score:
         """How surprising this point would be. Nothing is learned. Raises ValueError for what is no number."""
@@ -157,6 +158,10 @@ class Band:
         self.points += 1
         rate = max(1.0 / self.points, SCALE)
         if judged.same is not None:
+            if self.same_tail is None:
+                self.same_tail = Tail()
+            self.same_tail.learn(abs(judged.same_smoothed))
+            self.same_smoothed = judged.same_smoothed
             self.same_size = _towards(self.same_size, abs(value - judged.same), rate)
         away, most = value - self.level, LEVEL_CLIP * self.level_size
         self.level_size = _towards(self.level_size, abs(away), rate)
@@ -168,16 +173,19 @@ class Band:
         return judged.score
 
     def _judge(self, time_ms: int, value: float) -> _Judged:
-        expected, size = self.level, self.level_size
-        same = self._same_hour(time_ms) if self.hourly is not None else None
-        if same is not None and 0.0 < self.same_size < SEASONAL * size:
-            expected, size = same, self.same_size
         passed = time_ms - self.time_ms
         gone_on = passed <= GAP * self.interval or self.points < 2
+        expected, size, away = self.level, self.level_size, value - self.level
         before = self.smoothed if gone_on else 0.0
-        away = value - expected
         smoothed = before + SMOOTH * (away - before)
-        surprise = self.tail.surprise(abs(smoothed))
+        same, same_smoothed, tail, size_told = self._same_hour(time_ms), 0.0, self.tail, abs(smoothed)
+        if same is not None:
+            before = self.same_smoothed if gone_on else 0.0
+            same_smoothed = before + SMOOTH * (value - same - before)
+            if self.same_tail is not None and 0.0 < self.same_size < SEASONAL * size:
+                expected, size, away = same, self.same_size, value - same
+                tail, size_told = self.same_tail, abs(same_smoothed)
+        surprise = tail.surprise(size_told)
 
         wide = WIDE * size
         run, step = 0, 0.0
@@ -200,11 +208,12 @@ class Band:
             news = 0.0
         far = max(-FARTHEST, min(FARTHEST, away / size)) if size else math.copysign(FARTHEST, away) if away else 0.0
         score = Score(1.0 - 10.0**-news, surprise, kind, far, run, expected - wide, expected + wide)
-        return _Judged(score, expected, same, smoothed, memory, step)
+        return _Judged(score, same, smoothed, same_smoothed, memory, step)
 
     def _same_hour(self, time_ms: int) -> float | None:
         """Between what is usual in the middle of one hour and of the next."""
-        assert self.hourly is not None
+        if self.hourly is None:
+            return None
         place = time_ms / HOUR_MS - 0.5
         first = math.floor(place)
         here, there = self.hourly[first % HOURS], self.hourly[(first + 1) % HOURS]
@@ -225,23 +234,20 @@ class Band:
 
     def dump(self) -> list[Any]:
         """Plain numbers, which `load` turns into the same band."""
-        tail = self.tail
-        return [
-            self.points, self.time_ms, self.interval, self.value, self.level, self.level_size, self.smoothed,
-            self.memory, self.run, self.step, self.hourly and list(self.hourly), self.same_size, self.hour,
-            self.hour_points, self.hour_sum, tail.threshold, tail.excess, tail.known, tail.seen,
-        ]  # fmt: skip
+        tails = (tail and [tail.threshold, tail.excess, tail.known, tail.seen] for tail in (self.tail, self.same_tail))
+        return [*tails, self.hourly and list(self.hourly), *(getattr(self, name) for name in PLAIN)]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> Self:
         band = cls()
-        (
-            band.points, band.time_ms, band.interval, band.value, band.level, band.level_size, band.smoothed,
-            band.memory, band.run, band.step, band.hourly, band.same_size, band.hour,
-            band.hour_points, band.hour_sum, *tail,
-        ) = dumped  # fmt: skip
-        band.tail = Tail(*tail)
+        tail, same_tail, band.hourly, *plain = dumped
+        band.tail, band.same_tail = Tail(*tail), same_tail and Tail(*same_tail)
+        for name, value in zip(PLAIN, plain, strict=True):
+            setattr(band, name, value)
         return band
+
+
+PLAIN: Final = tuple(name for name in Band.__slots__ if name not in ("tail", "same_tail", "hourly"))
 
 
 def _towards(usual: float, seen: float, rate: float) -> float:

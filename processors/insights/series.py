@@ -1,28 +1,284 @@
-"""Metric series against their own band: level shift, spike, trend, missing data."""
+"""Metric series against their own band: level shift, spike, trend, missing data. Pure.
 
-from collections.abc import Iterable
-from typing import Any
+A minute is judged at its first point, so that trouble is told within it, and learned once, when the next one has
+begun: what is sent twice, or again with more in it, teaches nothing twice. Counters are judged by their rate.
+"""
 
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Final, Self
+
+from processors.insights.band import LARGEST, YOUNG, Band, Score
+from processors.insights.silence import Silences
+from schemas.documents import DAY_MS, MINUTE_MS, digest
+from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
-from schemas.insights import Sign
-from schemas.summaries import Sampled
+from schemas.insights import TEXT_CHARS, Symptom, SymptomKind
+from schemas.records import ERROR, WARN, Resource
+from schemas.summaries import Point, Sampled
 
 Json = dict[str, Any]
 
+# Thousands of series are watched at once. Of 10,000 with 1,440 points a day, of which ten in a row are one judgement
+# (`band.SMOOTH`), 1.4 pass six decades in a day by chance alone, and 144 pass four.
+TOLD: Final = 4.0  # decades: a symptom, which can join an incident
+OPENS: Final = 6.0  # decades: opens an incident, if it lasts
+LASTS_MS: Final = 5 * MINUTE_MS  # the usual `for:` of alert rules
+LASTS_POINTS: Final = 3
+MATERIAL: Final = 0.25  # of what is usual: a smaller change may be certain and yet matter to nobody
+TREND_DAYS: Final = 2  # before so many are known, a trend may be the hour of the day
+BACK_MS: Final = 3 * MINUTE_MS  # in its band for so long: over
+TELL_MS: Final = MINUTE_MS  # between two tellings of the same symptom
+WEAK: Final = 0.3  # strength of what has not lasted: by itself it is believed three times in ten
+YOUNG_SHARE: Final = 0.25  # of the places, that series without a history may take from those with one
+MENTIONS: Final = 12
+MENTION_CHARS: Final = 100
+VERBS: Final = {
+    ("shift", True): "rose to", ("shift", False): "fell to",
+    ("spike", True): "jumped to", ("spike", False): "dropped to",
+    ("trend", True): "has been rising to", ("trend", False): "has been falling to",
+}  # fmt: skip
+KINDS: Final[Mapping[str, SymptomKind]] = {"shift": "metric-shift", "spike": "metric-spike", "trend": "metric-trend"}
 
-class SeriesBands:
-    def __init__(self, settings: Detection) -> None:
-        self._settings = settings
 
-    def see(self, summary: Sampled, now_ms: int) -> Iterable[Sign]:
-        return ()
+class Watched:
+    """One series: its band, the minute that is not over yet, and the symptom that goes on."""
 
-    def advance(self, now_ms: int) -> Iterable[Sign]:
-        return ()
+    __slots__ = (
+        "back_ms", "band", "first_ms", "from_ms", "from_value", "high", "kind", "last_ms", "low", "mentions",
+        "monotonic", "name", "opens", "peak", "point_ms", "point_value", "resource", "seen_ms", "start_ms", "told_ms",
+        "unit", "up",
+    )  # fmt: skip
 
-    def dump(self) -> Json:
-        return {}
+    def __init__(self, name: str, unit: str, monotonic: bool, resource: Resource, mentions: tuple[str, ...]) -> None:
+        self.name, self.unit, self.monotonic, self.resource, self.mentions = name, unit, monotonic, resource, mentions
+        self.band = Band()
+        self.first_ms = 0
+        self.from_ms, self.from_value = 0, 0.0  # the end of the minute before: where a counter's rate is counted from
+        self.point_ms, self.point_value = 0, 0.0  # of the newest minute
+        self.start_ms = 0  # of the symptom that goes on; 0: none
+        self.seen_ms = self.last_ms = self.told_ms = 0
+        self.back_ms = 0  # since when it is back in its band; 0: it is not
+        self.kind, self.up = "", True
+        self.peak = 0.0  # decades
+        self.opens = False
+        self.low = self.high = 0.0  # the band, as it was when it was left
+
+    def measure(self) -> float | None:
+        """What the band judges. None where a counter has no rate: at its start, and when it was reset."""
+        if not self.monotonic:
+            return self.point_value
+        if not self.from_ms or self.point_value < self.from_value:
+            return None
+        return (self.point_value - self.from_value) * 1000.0 / (self.point_ms - self.from_ms)
+
+    def dump(self) -> list[Any]:
+        return [self.band.dump(), *(getattr(self, name) for name in PLAIN)]
 
     @classmethod
-    def load(cls, dumped: Json, settings: Detection) -> "SeriesBands":
-        return cls(settings)
+    def load(cls, dumped: list[Any]) -> Self:
+        watched = cls.__new__(cls)
+        band, *plain = dumped
+        watched.band = Band.load(band)
+        for name, value in zip(PLAIN, plain, strict=True):
+            setattr(watched, name, value)
+        watched.resource, watched.mentions = Resource(*watched.resource), tuple(watched.mentions)
+        return watched
+
+
+PLAIN: Final = tuple(name for name in Watched.__slots__ if name != "band")
+
+
+class SeriesBands:
+    """The series of one cluster. The idlest are forgotten first, and of those that still have no history, more.
+
+    `dropped`: series that were forgotten; `late`: points of minutes that were learned already; `refused`: points that
+    are no finite numbers; `resets`: of counters.
+    """
+
+    def __init__(self, settings: Detection) -> None:
+        self._most = settings.most_series
+        self._known: OrderedDict[str, Watched] = OrderedDict()  # the idlest first
+        self._young: OrderedDict[str, Watched] = OrderedDict()
+        self._silences = Silences()
+        self.dropped = self.late = self.refused = self.resets = 0
+
+    def __len__(self) -> int:
+        return len(self._known) + len(self._young)
+
+    def see(self, summary: Sampled, now_ms: int) -> Iterable[Symptom]:
+        series, signs = summary.series, list[Symptom]()
+        watched = self._known.get(series) or self._young.get(series)
+        for point in summary.points:
+            if not -LARGEST < point.value < LARGEST:
+                self.refused += 1
+                continue
+            if watched is None:
+                watched = self._young[series] = _watch(summary)
+                signs += self._bound(now_ms)
+            elif point.time_ms // MINUTE_MS <= watched.point_ms // MINUTE_MS:
+                self._again(watched, point)
+                continue
+            else:
+                signs += self._learn(series, watched, now_ms)
+            watched.point_ms, watched.point_value = point.time_ms, point.value
+            signs += self._silences.heard(series, now_ms)
+            measure = watched.measure()
+            if measure is not None and watched.band.points >= YOUNG:
+                score = watched.band.judge(point.time_ms, measure)
+                if watched.start_ms or score.surprise >= TOLD:
+                    signs += _follow(series, watched, score, measure, now_ms)
+        return signs
+
+    def _again(self, watched: Watched, point: Point) -> None:
+        if point.time_ms // MINUTE_MS < watched.point_ms // MINUTE_MS:
+            self.late += 1
+        elif point.time_ms >= watched.point_ms:
+            watched.point_ms, watched.point_value = point.time_ms, point.value
+
+    def _learn(self, series: str, watched: Watched, now_ms: int) -> list[Symptom]:
+        """The newest minute of a series is over."""
+        measure, band = watched.measure(), watched.band
+        if measure is None and watched.from_ms:
+            self.resets += 1
+        watched.from_ms, watched.from_value = watched.point_ms, watched.point_value
+        place = self._known
+        if series not in place:
+            place = self._young
+        place.move_to_end(series)
+        if measure is None:
+            return []
+        score = band.update(watched.point_ms, measure)
+        if band.points < YOUNG:
+            return []
+        if place is self._young:
+            self._known[series] = self._young.pop(series)
+        self._silences.expect(series, watched.resource, watched.name, band.interval)
+        if watched.start_ms or score.surprise >= TOLD:
+            return _follow(series, watched, score, measure, now_ms)
+        return []
+
+    def _bound(self, now_ms: int) -> Iterator[Symptom]:
+        """Forget the idlest."""
+        while len(self) > self._most:
+            young = len(self._young) > YOUNG_SHARE * self._most or not self._known
+            series, watched = (self._young if young else self._known).popitem(last=False)
+            self.dropped += 1
+            self._silences.forget(series)
+            if watched.start_ms:
+                yield _over(series, watched, now_ms)
+
+    def advance(self, now_ms: int) -> Iterable[Symptom]:
+        """What has fallen silent; a symptom of a series that tells no more is over."""
+        silent, signs = self._silences.advance(now_ms)
+        for series in silent:
+            watched = self._known[series]
+            if watched.start_ms:
+                signs.append(_over(series, watched, now_ms))
+        return signs
+
+    def dump(self) -> Json:
+        return {
+            "known": [[series, *watched.dump()] for series, watched in self._known.items()],
+            "young": [[series, *watched.dump()] for series, watched in self._young.items()],
+            "silences": self._silences.dump(),
+            "counts": [self.dropped, self.late, self.refused, self.resets],
+        }
+
+    @classmethod
+    def load(cls, dumped: Json, settings: Detection) -> Self:
+        bands = cls(settings)
+        bands._known.update((series, Watched.load(rest)) for series, *rest in dumped["known"])
+        bands._young.update((series, Watched.load(rest)) for series, *rest in dumped["young"])
+        bands._silences = Silences.load(dumped["silences"])
+        bands.dropped, bands.late, bands.refused, bands.resets = dumped["counts"]
+        return bands
+
+
+def _watch(summary: Sampled) -> Watched:
+    named = dict.fromkeys(
+        value for value in summary.labels.values() if 1 < len(value) <= MENTION_CHARS and not _is_number(value)
+    )
+    mentions = tuple(named)[:MENTIONS]
+    watched = Watched(summary.name, summary.unit, summary.monotonic, summary.resource, mentions)
+    watched.first_ms = summary.points[0].time_ms
+    return watched
+
+
+def _is_number(text: str) -> bool:
+    return text.replace(".", "", 1).lstrip("+-").isdigit()
+
+
+def _follow(series: str, watched: Watched, score: Score, measure: float, now_ms: int) -> list[Symptom]:
+    """What this point means for the symptom of its series: it begins, goes on, or is over."""
+    time_ms = watched.point_ms
+    if not score.run:
+        if not watched.start_ms:
+            return []
+        watched.back_ms = watched.back_ms or time_ms
+        return [_over(series, watched, now_ms)] if time_ms - watched.back_ms >= BACK_MS else []
+    if not watched.start_ms:
+        watched.start_ms = time_ms - int((abs(score.run) - 1) * watched.band.interval)
+        watched.seen_ms, watched.told_ms, watched.peak, watched.opens = now_ms, 0, 0.0, False
+        watched.low, watched.high = score.low, score.high
+    watched.back_ms, watched.last_ms = 0, time_ms
+    watched.kind, watched.up = score.kind, score.run > 0
+    watched.peak = max(watched.peak, score.surprise)
+    opens = watched.opens or _opens(watched, score, measure)
+    if opens == watched.opens and time_ms - watched.told_ms < TELL_MS:
+        return []
+    watched.opens, watched.told_ms = opens, time_ms
+    return [_symptom(series, watched, measure, ended=False)]
+
+
+def _opens(watched: Watched, score: Score, measure: float) -> bool:
+    """Strong, lasting, and large enough to matter."""
+    usual = max(abs(watched.low), abs(watched.high))
+    nearest = watched.high if watched.up else watched.low
+    known_days = (watched.point_ms - watched.first_ms) / DAY_MS
+    return (
+        watched.peak >= OPENS
+        and watched.point_ms - watched.start_ms >= LASTS_MS
+        and abs(score.run) >= LASTS_POINTS
+        and abs(measure - nearest) >= MATERIAL * usual
+        and (watched.kind == "shift" or known_days >= TREND_DAYS)
+    )
+
+
+def _over(series: str, watched: Watched, now_ms: int) -> Symptom:
+    symptom = _symptom(series, watched, None, ended=True)
+    watched.start_ms = watched.back_ms = 0
+    return symptom
+
+
+def _symptom(series: str, watched: Watched, measure: float | None, *, ended: bool) -> Symptom:
+    who = watched.resource
+    low = 0.0 if watched.low < 0.0 <= min(watched.high, measure or 0.0) else watched.low
+    usual = _number(low) if _number(low) == _number(watched.high) else f"{_number(low)} to {_number(watched.high)}"
+    unit = f" {watched.unit}" if watched.unit not in ("", "1") else ""
+    if watched.monotonic:
+        unit += "/s"
+    what = "is back" if measure is None else f"{VERBS[watched.kind, watched.up]} {_number(measure)}{unit}"
+    return Symptom(
+        # Not of its kind, which shows as it goes on: what begins as a spike may turn out to be a shift.
+        id=digest("metric", series, str(watched.start_ms // MINUTE_MS)),
+        fingerprint=digest("metric", who.cluster, who.namespace, who.workload or who.node, watched.name),
+        kind=KINDS[watched.kind],
+        resource=who,
+        start_ms=watched.start_ms,
+        seen_ms=watched.seen_ms,
+        last_ms=watched.last_ms,
+        ended=ended,
+        strength=watched.peak / 10.0 if watched.opens else WEAK,
+        opens=watched.opens,
+        severity=ERROR if watched.opens else WARN,
+        name=watched.name,
+        text=f"{watched.name} of {who.entity} {what}, usually {usual}{unit}"[:TEXT_CHARS],
+        evidence=minutes_id("metric", series, watched.start_ms, watched.last_ms),
+        mentions=watched.mentions,
+    )
+
+
+def _number(value: float) -> str:
+    """Three digits that matter, without an exponent where people would write none."""
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.3g}"
