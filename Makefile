@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON := .venv/bin/python
 
-.PHONY: help ready demo ui demo-all up down status logs test check lint format bench profile bench-plots eval eval-insights answers tune screenshots faults redaction bad-input runbook-faults compose-check
+.PHONY: help ready demo ui demo-all up down status logs test check lint format bench profile bench-plots eval eval-insights answers tune screenshots faults redaction bad-input runbook-faults insight-faults compose-check
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ faults: ready ## kill, cut and freeze real services and workers, then account fo
 
 runbook-faults: ready ## thousands of runbook edits with kills and replays: nothing goes back, nothing returns
 	@$(PYTHON) -m tests.faults.runbooks $(ARGS)
+
+insight-faults: ready ## kill workers while incidents happen: each told once, none missing (FULL=1: 200 of them, 50 kills)
+	@$(PYTHON) -m tests.faults.insights $(if $(FULL),--full) $(ARGS)
 
 redaction: ready ## recall and false hits of redaction, family by family, and its speed
 	@$(PYTHON) -m tests.redaction $(ARGS)
