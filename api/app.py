@@ -9,9 +9,10 @@ from typing import Any, Final
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from api import errors, routes_chat, routes_evidence, routes_health
+from api import errors, routes_chat, routes_evidence, routes_health, routes_insights
 from api.access import Doorkeeper
 from api.audit import AuditLog
+from api.feedback import FeedbackSink, KafkaFeedback
 from api.gate import Gate
 from api.port import Answering
 from api.quota import Counts, Meter
@@ -35,8 +36,16 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 }
 
 
-def create_app(settings: Settings, assistant: Answering, *, now: Callable[[], datetime] = wall_clock) -> FastAPI:
+def create_app(
+    settings: Settings,
+    assistant: Answering,
+    *,
+    now: Callable[[], datetime] = wall_clock,
+    feedback: FeedbackSink | None = None,
+) -> FastAPI:
     """An ASGI app around `assistant`, which it starts and closes. `now` tells the moment of a request.
+
+    `feedback`: where verdicts about incidents go, closed by the app; the topic of the settings when unset.
 
     Raises StartupError for a policy or an audit file that cannot be used.
     """
@@ -44,6 +53,7 @@ def create_app(settings: Settings, assistant: Answering, *, now: Callable[[], da
     door = Doorkeeper(settings.access, settings.api.api_keys, settings.quotas)
     meter = Meter(settings.quotas, Counts(settings.redis))
     audit = AuditLog(settings, metrics.audit_lost)
+    sink = feedback or KafkaFeedback(settings)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -56,14 +66,22 @@ def create_app(settings: Settings, assistant: Answering, *, now: Callable[[], da
             await assistant.close()
             await door.close()
             await meter.close()
+            await sink.close()
             await asyncio.to_thread(audit.close)
 
     # The interactive pages load scripts from elsewhere; /openapi.json is the contract.
     app = FastAPI(title=TITLE, version=VERSION, summary=SUMMARY, lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.wiring = Wiring(
-        settings=settings.api, assistant=assistant, metrics=metrics, door=door, meter=meter, audit=audit, now=now
+        settings=settings.api,
+        assistant=assistant,
+        metrics=metrics,
+        door=door,
+        meter=meter,
+        audit=audit,
+        feedback=sink,
+        now=now,
     )
-    for routes in (routes_chat, routes_evidence):
+    for routes in (routes_chat, routes_evidence, routes_insights):
         app.include_router(routes.router, responses=_ERRORS)
     app.include_router(routes_health.router)
     errors.install(app)

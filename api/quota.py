@@ -7,7 +7,6 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from hashlib import blake2b
 from http import HTTPStatus
 from math import floor
 from typing import Any, Final, cast
@@ -148,7 +147,7 @@ class Meter:
         if not limits.requests and not limits.tokens:
             return ""
         allowed, asked, used = await self._counts.admit(
-            _key(principal), limits.requests or UNLIMITED, limits.tokens or UNLIMITED
+            principal.pseudonym, limits.requests or UNLIMITED, limits.tokens or UNLIMITED
         )
         standings = [("requests", asked, limits.requests), ("tokens", used, limits.tokens)]
         if not allowed:
@@ -164,7 +163,7 @@ class Meter:
     def charge(self, principal: Principal, tokens: int) -> None:
         """Count an answer's tokens, in the background: whoever reads the answer does not wait for it."""
         if principal.quota.tokens and tokens > 0:
-            task = asyncio.create_task(self._counts.charge(_key(principal), tokens))
+            task = asyncio.create_task(self._counts.charge(principal.pseudonym, tokens))
             self._charging.add(task)
             task.add_done_callback(self._charging.discard)
 
@@ -175,11 +174,6 @@ class Meter:
     async def close(self) -> None:
         await self.settled()
         await self._counts.close()
-
-
-def _key(principal: Principal) -> str:
-    """Names of people stay out of Redis."""
-    return blake2b(principal.id.encode(errors="replace"), digest_size=12).hexdigest()
 
 
 def _refused(what: str, limit: int, wait_s: int) -> ApiError:

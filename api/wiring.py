@@ -13,6 +13,7 @@ from api.access import Doorkeeper
 from api.account import Account
 from api.audit import AuditLog
 from api.errors import ApiError, request_id_of
+from api.feedback import FeedbackSink
 from api.port import Answering
 from api.quota import Meter
 from api.telemetry import ApiMetrics
@@ -34,6 +35,7 @@ class Wiring:
     door: Doorkeeper
     meter: Meter
     audit: AuditLog
+    feedback: FeedbackSink
     now: Callable[[], datetime]
     clock: Callable[[], float] = time.perf_counter
 

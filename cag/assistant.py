@@ -14,6 +14,7 @@ from cag.breaker import Breaker
 from cag.detail import EvidenceReader
 from cag.gather import Gathering
 from cag.generate import Generator, Written
+from cag.insight_reader import InsightReader, Listing
 from cag.lag import LagReader
 from cag.memory.answer_cache import AnswerCache, AnswerStore
 from cag.memory.cached_answers import CachedAnswers
@@ -30,6 +31,7 @@ from processors.generation import names_for
 from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status
 from schemas.context import Context, EvidenceDetail, Freshness, Plan, Scope
 from schemas.errors import SinkMisconfigured, SinkUnavailable
+from schemas.insights import Insight, State
 from schemas.settings import Settings
 
 log = structlog.get_logger()
@@ -63,6 +65,7 @@ class Assistant:
             model=model is not None,
         )
         self._detail = EvidenceReader(reader, names, SourceRecords(settings))
+        self._insights = InsightReader(reader, names)
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
@@ -163,6 +166,13 @@ class Assistant:
         if guide is not None:
             return EvidenceDetail(evidence=guide, documents=({"path": guide.entity, "text": guide.text},), records=())
         return await self._detail.read(identity, scope, around=around)
+
+    async def insights(self, *, scope: Scope, states: tuple[State, ...], since: datetime | None, limit: int) -> Listing:
+        """Incidents as of now, the one that changed last first."""
+        return await self._insights.list(scope, states=states, since=since, limit=limit)
+
+    async def insight(self, identity: str, *, scope: Scope) -> Insight | None:
+        return await self._insights.get(identity, scope)
 
     async def sources(self, *, scope: Scope, now: datetime) -> Freshness:
         return await self._gather.freshness(scope, now, None, ())

@@ -1,6 +1,7 @@
 """Who asks, and the policy file: which principals and groups may see which clusters and namespaces."""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
@@ -35,6 +36,11 @@ class Principal:
     @property
     def id(self) -> str:
         return f"{self.kind}:{self.name}" if self.name else self.kind
+
+    @property
+    def pseudonym(self) -> str:
+        """The same for the same principal, where names of people have no business."""
+        return blake2b(self.id.encode(errors="replace"), digest_size=12).hexdigest()
 
 
 class _Entry(BaseModel):

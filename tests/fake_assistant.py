@@ -5,6 +5,9 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from cag.insight_reader import Listing
+from cag.scope import whole_visible_in
+from processors.insights.documents import namespaces_of
 from schemas.answer import AnswerPart, Delta, Done, Query, Source, Status, Usage
 from schemas.context import (
     Context,
@@ -17,6 +20,8 @@ from schemas.context import (
     Span,
     Turn,
 )
+from schemas.insights import Insight, State
+from tests.unit.insight_cases import START, insight
 
 NOW = datetime(2026, 11, 20, 20, 15, tzinfo=UTC)
 LOG = Evidence(
@@ -43,6 +48,10 @@ RUNBOOK = Evidence(
     score=0.016,
 )
 EVIDENCE = (LOG, RUNBOOK)
+INSIGHTS = (
+    insight(),
+    insight(id="5ec4e7", namespaces=("pay",), entities=(), causes=(), symptoms=(), state="resolved", resolved=START),
+)
 
 
 @dataclass
@@ -92,6 +101,16 @@ class FakeAssistant:
         await self._trouble()
         found = next((e for e in EVIDENCE if e.id == id and scope.namespaces in ((), (e.namespace,))), None)
         return EvidenceDetail(evidence=found, documents=({"pattern_id": "abc"},), records=()) if found else None
+
+    async def insights(self, *, scope: Scope, states: tuple[State, ...], since: datetime | None, limit: int) -> Listing:
+        await self._trouble()
+        seen = [each for each in INSIGHTS if whole_visible_in(scope, each.cluster, namespaces_of(each))]
+        found = [each for each in seen if not states or each.state in states]
+        return Listing(insights=tuple(found[:limit]), more=len(found) > limit)
+
+    async def insight(self, id: str, *, scope: Scope) -> Insight | None:
+        found = await self.insights(scope=scope, states=(), since=None, limit=9)
+        return next((each for each in found.insights if each.id == id), None)
 
     async def sources(self, *, scope: Scope, now: datetime) -> Freshness:
         await self._trouble()

@@ -267,6 +267,7 @@ async def test_the_contract_names_every_route_and_no_422() -> None:
     contract = (await client().get("/openapi.json")).json()
     assert set(contract["paths"]) == {
         "/v1/models", "/v1/models/{id}", CHAT, "/v1/context", "/v1/evidence/{id}", "/v1/sources",
+        "/v1/insights", "/v1/insights/{id}", "/v1/insights/{id}/feedback",
         "/healthz", "/readyz", "/metrics",
     }  # fmt: skip
     assert '"422"' not in json.dumps(contract)
