@@ -22,6 +22,8 @@ SETTLING: Final = 20  # points, before outliers can be told from others
 LEVEL_CLIP: Final = 3.0  # usual deviations: a point further away moves the level no more than that
 SIZE_CLIP: Final = 6.0  # and the usual deviation
 SEASONAL: Final = 0.6  # the hour of the day is what is expected where its deviations are this much smaller
+SEASONAL_DAYS: Final = 2  # and after so many days of comparing
+LEAST: Final = 0.3  # usual deviations from the level: less is no surprise at any hour (steep edges move a little)
 HOURS: Final = 24
 SAME_HOUR: Final = 0.3  # weight of the newest day in what is usual at an hour: about the last three days
 TAIL: Final = 0.02  # share of deviations that make the tail (Siffer et al., 2017: "98 % in practice")
@@ -178,14 +180,16 @@ class Band:
         expected, size, away = self.level, self.level_size, value - self.level
         before = self.smoothed if gone_on else 0.0
         smoothed = before + SMOOTH * (away - before)
-        same, same_smoothed, tail, size_told = self._same_hour(time_ms), 0.0, self.tail, abs(smoothed)
+        same, same_smoothed, tail, told = self._same_hour(time_ms), 0.0, self.tail, abs(smoothed)
         if same is not None:
             before = self.same_smoothed if gone_on else 0.0
             same_smoothed = before + SMOOTH * (value - same - before)
-            if self.same_tail is not None and 0.0 < self.same_size < SEASONAL * size:
+            hours = self.same_tail
+            known = hours is not None and hours.seen * self.interval >= SEASONAL_DAYS * DAY_MS
+            if hours is not None and known and 0.0 < self.same_size < SEASONAL * size:
                 expected, size, away = same, self.same_size, value - same
-                tail, size_told = self.same_tail, abs(same_smoothed)
-        surprise = tail.surprise(size_told)
+                tail, told = hours, abs(same_smoothed)
+        surprise = tail.surprise(told) if told >= LEAST * self.level_size else 0.0
 
         wide = WIDE * size
         run, step = 0, 0.0
@@ -240,7 +244,8 @@ class Band:
     @classmethod
     def load(cls, dumped: list[Any]) -> Self:
         band = cls()
-        tail, same_tail, band.hourly, *plain = dumped
+        tail, same_tail, hourly, *plain = dumped
+        band.hourly = hourly and list(hourly)
         band.tail, band.same_tail = Tail(*tail), same_tail and Tail(*same_tail)
         for name, value in zip(PLAIN, plain, strict=True):
             setattr(band, name, value)

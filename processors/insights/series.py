@@ -73,7 +73,8 @@ class Watched:
         return (self.point_value - self.from_value) * 1000.0 / (self.point_ms - self.from_ms)
 
     def dump(self) -> list[Any]:
-        return [self.band.dump(), *(getattr(self, name) for name in PLAIN)]
+        plain = (getattr(self, name) for name in PLAIN)
+        return [self.band.dump(), *(list(each) if isinstance(each, tuple) else each for each in plain)]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> Self:

@@ -134,8 +134,8 @@ class Silences:
 
     def dump(self) -> Json:
         return {
-            "expected": [[key, *(getattr(each, name) for name in EXPECTED)] for key, each in self._expected.items()],
-            "silent": [[key, *(getattr(each, name) for name in SILENT_PARTS)] for key, each in self._silent.items()],
+            "expected": [[key, *_plain(each, EXPECTED)] for key, each in self._expected.items()],
+            "silent": [[key, *_plain(each, SILENT_PARTS)] for key, each in self._silent.items()],
             "rest": [self._looked_ms, self._lived_ms, self._heard, self._due],
         }
 
@@ -150,8 +150,12 @@ class Silences:
         return silences
 
 
-EXPECTED: Final = ("resource", "name", "interval_ms", "heard_ms", "silence")
-SILENT_PARTS: Final = ("resource", "first", "name", "start_ms", "seen_ms", "lived_ms", "series", "back")
+EXPECTED: Final = ("name", "interval_ms", "heard_ms", "silence")
+SILENT_PARTS: Final = ("first", "name", "start_ms", "seen_ms", "lived_ms", "series", "back")
+
+
+def _plain(each: Expected | Silent, names: Sequence[str]) -> list[Any]:
+    return [list(each.resource), *(getattr(each, name) for name in names)]
 
 
 def _symptom(key: str, silent: Silent, now_ms: int, *, ended: bool) -> Symptom:
