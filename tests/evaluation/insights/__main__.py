@@ -30,7 +30,7 @@ out, notes = Console(), Console(stderr=True, highlight=False)
 
 def main(
     names: Annotated[str, typer.Argument(metavar="[NAMES]", help="Parts or folders, commas between.")] = "",
-    seeds: Annotated[int, typer.Option(min=1, max=20, help="Of the shop's plays, each.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, max=20, help="Of the shop's plays, each.")] = 2,
     jobs: Annotated[int, typer.Option(min=1, help="Plays of the shop at a time.")] = 2,
     details: Annotated[Path, typer.Option("--json", help="Write everything to this file.")] = Path(
         ".bench/insights.json"

@@ -11,7 +11,7 @@ from multiprocessing import get_context
 from typing import Final
 
 from deploy.shop.incidents import KINDS, Incident
-from deploy.shop.player import Scenario, all_incidents, passing_incidents, play, quiet_hours
+from deploy.shop.player import PASSING_RATE, Scenario, all_incidents, passing_incidents, play, quiet_hours
 from deploy.shop.script import Fires, Happens, Lines, notify, observe, say
 from deploy.shop.telemetry import Log, Notice, Observation
 from schemas.records import Message
@@ -23,6 +23,7 @@ from tests.evaluation.insights.truth import Fault, Judged, Truth, judged
 
 END: Final = datetime(2026, 11, 19, 20, 5, tzinfo=UTC)
 MINUTE: Final = timedelta(minutes=1)
+QUIET_SEEDS: Final = 3  # of two hours each
 BAD: Final = ("warn", "error", "fatal")
 
 
@@ -36,12 +37,12 @@ class Play:
     after: timedelta = 15 * MINUTE  # played on after the last end
 
 
-def standing(*, seeds: int = 3) -> Iterator[Play]:
+def standing(*, seeds: int) -> Iterator[Play]:
     """What `make eval-insights` plays, the long ones first."""
     for seed in range(1, seeds + 1):
         yield Play(group="alone", seed=seed, scenario=partial(alone, seed))
     yield Play(group="shops", seed=7, scenario=shops)
-    for seed in range(11, 11 + seeds):
+    for seed in range(11, 11 + QUIET_SEEDS):
         yield Play(group="quiet", seed=seed, scenario=partial(quiet, seed))
     yield Play(group="overlapping", seed=4, scenario=partial(overlapping, 4))
 
@@ -49,8 +50,8 @@ def standing(*, seeds: int = 3) -> Iterator[Play]:
 def small() -> Iterator[Play]:
     """For a test: two kinds, and an hour in which nothing should be told."""
     kinds = ("pool-exhaustion", "bad-deploy")
-    yield Play(group="alone", seed=1, scenario=partial(alone, 1, kinds, peace=30 * MINUTE))
-    yield Play(group="quiet", seed=11, scenario=partial(quiet, 11, hours=1))
+    yield Play(group="alone", seed=1, scenario=partial(alone, 1, kinds, peace=15 * MINUTE), after=6 * MINUTE)
+    yield Play(group="quiet", seed=11, scenario=partial(quiet, 11, hours=1, rate=4))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +81,7 @@ def tell(play: Play) -> Told:
     )
 
 
-def run(say: Callable[[str], None], *, seeds: int = 3, jobs: int = 2, plays: Sequence[Play] = ()) -> Part:
+def run(say: Callable[[str], None], *, seeds: int = 2, jobs: int = 2, plays: Sequence[Play] = ()) -> Part:
     """All of it, `jobs` at a time."""
     chosen, done = plays or list(standing(seeds=seeds)), []
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
@@ -108,8 +109,8 @@ def shops() -> Scenario:
     return all_incidents((7, 8), end=END, minutes=80, rate=24)
 
 
-def quiet(seed: int, hours: float = 2) -> Scenario:
-    return quiet_hours(seed, end=END + timedelta(days=seed), hours=hours)
+def quiet(seed: int, hours: float = 2, rate: float = PASSING_RATE) -> Scenario:
+    return quiet_hours(seed, end=END + timedelta(days=seed), hours=hours, rate=rate)
 
 
 def messages(scenario: Scenario, after: timedelta) -> Iterator[Message]:
