@@ -142,7 +142,7 @@ def _told(insight: Insight, settings: Bridge) -> list[tuple[str, str]]:
     runbook = insight.runbooks[0] if insight.runbooks else None
     return [
         ("summary", insight.title),
-        ("description", "\n".join([*merged, *causes[:1], *change, *signs])),
+        ("description", "\n".join([*merged, *map(cause_text, insight.causes[:1]), *change, *signs])),
         ("causes", "\n".join(causes)),
         ("runbook", f"{runbook.path}: {runbook.section}".removesuffix(": ") if runbook else ""),
         ("runbook_url", _below(settings.runbooks_url, quote(runbook.path)) if runbook else ""),
