@@ -99,8 +99,10 @@ class Correlator:
         groups = self._groups
         held = groups.waiting.get(symptom.id)
         node, peers = groups.node_of(symptom.resource), groups.resolve(symptom)
-        waiting = Waiting(symptom, node, peers, held.since if held else self._clock)
-        incident = groups.at.get(waiting.place) or groups.neighbour(waiting)
+        waiting = Waiting(symptom, place_of(symptom.resource), node, peers, held.since if held else self._clock)
+        incident, upstream = groups.at.get(waiting.place), False
+        if incident is None:
+            incident, upstream = groups.neighbour(waiting)
         if incident is None and symptom.opens:
             mark = mark_of(self._cluster, symptom)
             if not self._mutes.muted(mark, self._now_ms):
@@ -109,6 +111,8 @@ class Correlator:
                 self._count("muted")
         if incident is not None:
             self._join(incident, waiting)
+            if upstream and waiting.place in incident.places:
+                incident.root = waiting.place
             return
         groups.wait(waiting)
         self._stirred[waiting.place] = None
@@ -349,7 +353,9 @@ class Correlator:
         groups = new._groups
         groups.open = {each.id: each for each in map(Incident.load, dumped["open"])}
         for row, node, peers, since in dumped["waiting"]:
-            waiting = Waiting(read_symptom(row), node, tuple(Entity(*each) for each in peers), since)
+            symptom = read_symptom(row)
+            named = tuple(Entity(*each) for each in peers)
+            waiting = Waiting(symptom, place_of(symptom.resource), node, named, since)
             groups.waiting[waiting.symptom.id] = waiting
         groups.index()
         new._ended = {each.id: each for each in map(Incident.load, dumped["ended"])}

@@ -12,7 +12,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 
-from processors.insights.incident import Incident, place_of
+from processors.insights.incident import Incident
 from processors.insights.topology import Topology
 from schemas.insight_settings import Correlation
 from schemas.insights import Entity, Symptom
@@ -23,13 +23,10 @@ MOST_PODS: Final = 16  # of a workload that are asked for their node
 
 class Waiting(NamedTuple):
     symptom: Symptom
+    place: Entity
     node: str
     peers: tuple[Entity, ...]  # that it names
     since: int  # patient clock
-
-    @property
-    def place(self) -> Entity:
-        return place_of(self.symptom.resource)
 
 
 class Groups:
@@ -50,17 +47,18 @@ class Groups:
         self._on: dict[str, dict[Entity, None]] = {}  # node -> places
         self._namers: dict[Entity, dict[Entity, None]] = {}  # who is named -> by whom
         for incident in self.open.values():
-            self.settle(incident, incident.places)
+            self.settle(incident, incident.places, incident.symptoms)
         for waiting in self.waiting.values():
             self.wait(waiting)
 
-    def settle(self, incident: Incident, places: Iterable[Entity]) -> None:
+    def settle(self, incident: Incident, places: Iterable[Entity], symptoms: Iterable[str]) -> None:
         """The places and symptoms of an incident can be found."""
         for entity in places:
             self.at[entity] = incident
             self._stand(entity, incident.places[entity].nodes, incident.places[entity].peers)
-        for identity in incident.symptoms:
-            self.home[identity] = incident
+        for identity in symptoms:
+            if identity in incident.symptoms:
+                self.home[identity] = incident
 
     def join(self, incident: Incident, waiting: Waiting, mark: str) -> bool:
         """Whether the place of the symptom is held."""
@@ -139,18 +137,19 @@ class Groups:
             return incident.places[entity].mostly_on(node)
         return any(self.waiting[identity].node == node for identity in self.waiting_at.get(entity, ()))
 
-    def neighbour(self, waiting: Waiting) -> Incident | None:
-        """The incident that explains a symptom, else the one that it explains; the nearest in time, then the oldest."""
+    def neighbour(self, waiting: Waiting) -> tuple[Incident | None, bool]:
+        """The incident that explains a symptom, else the one that it explains (True then).
+
+        Of several the nearest in time, then the oldest.
+        """
         entity, start_ms = waiting.place, waiting.symptom.start_ms
         if entity.kind in ("namespace", "cluster"):
-            return self._only(entity, start_ms)
+            return self._only(entity, start_ms), False
         reasons = self._reasons(entity, (waiting.node,), waiting.peers)
         if found := self._nearest(reasons, start_ms, start_ms, lambda each, incident: True):
-            return found
-        found = self._nearest(self._effects(entity), start_ms, start_ms, lambda each, incident: each == incident.root)
-        if found:
-            found.root = entity
-        return found
+            return found, False
+        effects = self._effects(entity)
+        return self._nearest(effects, start_ms, start_ms, lambda each, incident: each == incident.root), True
 
     def reason(self, incident: Incident) -> Incident | None:
         """The incident that explains this one."""
@@ -230,15 +229,16 @@ class Groups:
                     yield chain
 
     def alike_on_node(self) -> Iterator[list[Incident]]:
+        """The same where so many places of one node got symptoms at the same time."""
         nodes: dict[str, list[tuple[int, int, Incident]]] = {}
         for incident in self.open.values():
-            place = incident.places[incident.root]
-            for node in place.nodes:
-                if place.mostly_on(node):
-                    nodes.setdefault(node, []).append((place.first_ms, place.latest_ms, incident))
-        for spans in nodes.values():
-            for chain in self._chains(spans):
-                if len(chain) >= self._settings.alike_on_node:
+            for node in incident.places[incident.root].nodes:
+                if incident.places[incident.root].mostly_on(node):
+                    nodes.setdefault(node, []).append((incident.started_ms, incident.latest_ms, incident))
+        for node, spans in nodes.items():
+            for chain in self._chains(spans) if len(spans) > 1 else ():
+                there = sum(place.mostly_on(node) for each in chain for place in each.places.values())
+                if there >= self._settings.alike_on_node:
                     yield chain
 
     def _chains(self, spans: list[tuple[int, int, Incident]]) -> Iterator[list[Incident]]:
@@ -261,10 +261,10 @@ class Groups:
         for entity in younger.places:
             del self.at[entity]
         for identity in younger.symptoms:
-            del self.home[identity]
+            self.home.pop(identity, None)
         held = older.absorb(younger, self._settings.most_symptoms)
         older.root = reason.root
         if older.root not in older.places:
             older.root = next(iter(older.places))
-        self.settle(older, held)
+        self.settle(older, held, younger.symptoms)
         return older, younger

@@ -40,7 +40,8 @@ def due(incident: Incident, clock: int, now_ms: int, settings: Correlation) -> D
     if incident.rejected:
         return "end"
     silent, quiet = clock - incident.heard, quiet_ms(incident, settings)
-    if incident.over():
+    over = incident.over()
+    if over:
         if silent >= (quiet if incident.reopened else 1000 * settings.settle_s):
             return "end"
     elif silent >= quiet and silent >= patient_ms(incident):
@@ -48,7 +49,7 @@ def due(incident: Incident, clock: int, now_ms: int, settings: Correlation) -> D
     if not incident.revision:
         return "tell"
     wait_ms = max(1000 * settings.update_s, (now_ms - incident.opened_ms) / CALMING)
-    if incident.grown and now_ms - incident.told_ms >= wait_ms:
+    if incident.grown and not over and now_ms - incident.told_ms >= wait_ms:
         return "tell"
     return "look" if incident.fresh else ""
 
