@@ -27,6 +27,7 @@ CHANGE_HALF_MS: Final = 300_000  # a rollout takes minutes to hurt: Kubernetes' 
 CHANGE_BEFORE_MS: Final = 1_800_000  # changes further back are no reason
 MOST_CAUSES: Final = 5
 MOST_PLACES: Final = 64  # that are compared with each other: the earliest and strongest
+TOGETHER_MS: Final = 120_000  # what fails first may be told so much later: a metric waits for its minute
 SHOWN_NAMES: Final = 3
 SHOWN_EVIDENCE: Final = 3
 CHANGE_CHARS: Final = 80
@@ -46,6 +47,7 @@ KINDS: Final[Mapping[str, float]] = {
 NAMES_A_CAUSE: Final = 1.0
 COMPLAINT: Final = 0.1  # about somebody who is named
 EFFECT: Final = 0.25
+TRAFFIC: Final = 0.1  # comes from callers: more or less of it is why nobody fails
 _CAUSE: Final = re.compile(
     r"""oom|out.?of.?memory|evict|no\ space\ left|disk.?(?:full|pressure)|(?:memory|pid)pressure|notready
     |networkunavailable|too\ many\ open\ files|throttl|exhaust|leak|deadlock|heap|crashloop|backoff|panic|segfault
@@ -57,6 +59,9 @@ _EFFECT: Final = re.compile(
     r"""latenc|duration|response.?time|availab|error.?rate|5xx|4xx|\b50[0-9]\b|timed?.?out|deadline\ exceeded
     |connection\ (?:refused|reset)|upstream|unreachable|no\ such\ host|slo|burn|apdex|unhealthy|probe\ failed""",
     re.IGNORECASE | re.VERBOSE,
+)
+_TRAFFIC: Final = re.compile(
+    r"request|query|queries|traffic|throughput|\bops\b|_ops|[qrt]ps\b|bytes|packets|received|transmit", re.IGNORECASE
 )
 
 
@@ -165,22 +170,30 @@ def _compared(places: Mapping[Entity, _Place], complaints: Mapping[str, bool]) -
 
 
 def _relate(places: Sequence[_Place], topology: Topology) -> None:
+    """Trouble goes from whom one depends on to whom depends on it, and forward in time; traffic goes the other way."""
+    troubled = [place for place in places if any(not _is_traffic(symptom) for symptom in place.symptoms)]
     for place in places:
-        for other in places:
-            if other is place or not other.symptoms:
+        hurts = bool(place.blamers) or place in troubled
+        for other in troubled:
+            if other is place:
                 continue
-            if other.entity in place.blamers or topology.distance(other.entity, place.entity):
+            if hurts and place.start_ms <= other.start_ms + TOGETHER_MS and _depends(other, place, topology):
                 place.dependents.append(other.entity)
-            if topology.distance(place.entity, other.entity) or place.entity in other.blamers:
+            if place.symptoms and other.start_ms <= place.start_ms + TOGETHER_MS and _depends(place, other, topology):
                 place.dependencies.append(other.entity)
+
+
+def _depends(one: _Place, other: _Place, topology: Topology) -> bool:
+    return one.entity in other.blamers or bool(topology.distance(one.entity, other.entity))
 
 
 def _parts(place: _Place, first_ms: int, others: int, complaints: Mapping[str, bool]) -> dict[str, float]:
     """What speaks for it, each 0..1, under the names of the weights."""
     change = place.change
     age_ms = place.start_ms - change.time_ms if change else 0
+    below, above = len(place.dependents), len(place.dependencies)
     return {
-        "upstream": max(0.0, min(1.0, 0.5 + 0.5 * (len(place.dependents) - len(place.dependencies)) / others)),
+        "upstream": max(0.0, min(1.0, 0.5 + 0.5 * (below - above) / others)),
         "onset": 0.5 ** ((place.start_ms - first_ms) / ONSET_HALF_MS),
         "kind": _kind(place, complaints),
         "blamed": min(1.0, len(place.blamers) / others),
@@ -204,7 +217,18 @@ def _tells(symptom: Symptom, complaints: Mapping[str, bool]) -> float:
     kind = KINDS[symptom.kind]
     if _CAUSE.search(symptom.name) or _CAUSE.search(symptom.text):
         return (NAMES_A_CAUSE + kind) / 2 if symptom.kind.startswith(("metric", "pattern")) else NAMES_A_CAUSE
-    return min(kind, EFFECT) if _EFFECT.search(symptom.name) or _EFFECT.search(symptom.text) else kind
+    if _EFFECT.search(symptom.name) or _EFFECT.search(symptom.text):
+        return min(kind, EFFECT)
+    return TRAFFIC if _is_traffic(symptom) else kind
+
+
+def _is_traffic(symptom: Symptom) -> bool:
+    """A metric of how much is asked of it: latency and errors have other names."""
+    return (
+        symptom.kind.startswith("metric")
+        and _TRAFFIC.search(symptom.name) is not None
+        and not (_EFFECT.search(symptom.name) or _CAUSE.search(symptom.name))
+    )
 
 
 def _strength(place: _Place) -> float:

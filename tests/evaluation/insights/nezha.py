@@ -29,6 +29,7 @@ from processors.decode.workload import workload_of
 from processors.insights.correlate import Correlator
 from processors.insights.history import History
 from processors.insights.step import State
+from processors.insights.topology import Topology
 from processors.pipeline import Pipeline
 from schemas.insights import Insight
 from schemas.records import Message
@@ -40,7 +41,9 @@ from tests.evaluation.insights.rootcause import (
     Case,
     Ear,
     Json,
+    began,
     by_group,
+    given,
     heard,
     hits,
     of_insights,
@@ -89,6 +92,9 @@ def run(source: Path = FOLDER) -> Json:
     results: dict[str, Any] = {
         "ours": by_group(cases, whole, scored), "ours, all symptoms": by_group(cases, alone, scored),
     }  # fmt: skip
+    topology = Topology()
+    answers = [given(each, "", case.group.split()[0], topology) for case, each in zip(cases, tables, strict=True)]
+    results["ours, told when, no topology"] = by_group(cases, answers, scored)
     for method, rows in peers.rankings(tables).items():
         results[method] = by_group(cases, rows, hits)
     shown = [case.id for case in cases if case.group.endswith("shown") and "not" not in case.group]
@@ -155,7 +161,8 @@ def _ours(folder: Path, name: str, cases: Sequence[Case]) -> tuple[list[Answer],
     for offset, (time_ms, topic, value) in enumerate(_rows(folder, name)):
         if current and time_ms >= current.inject_ms + ASKED_MS:
             whole.append(of_insights(insights))
-            signs = [(at, sign) for at, sign in ear.heard if current.inject_ms <= at]
+            since = current.inject_ms - MINUTE_MS
+            signs = [(at, sign) for at, sign in ear.heard if began(sign) >= since]
             alone.append(of_symptoms(signs, state, name, current))
             current = None
         if waiting and time_ms >= waiting[0].inject_ms:

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, Final
 
 from processors.decode.workload import workload_of
 from processors.insights.causes import ranked
 from processors.insights.step import Cluster, State, step
+from processors.insights.topology import Topology
 from schemas.insights import Cause, Change, Insight, Sign, Symptom
+from schemas.records import WARN, Resource
 from schemas.summaries import Told
+from tests.evaluation.insights.peers import Table
 
 Json = dict[str, Any]
 TOPS: Final = (1, 3, 5)
+FAR: Final = 3.0  # interquartile ranges: Tukey's outer fence
+STRONG: Final = 10.0  # ranges, at which a symptom has half of its strength
+LEAST_ROWS: Final = 10
+LEAST_SCALE: Final = 0.01  # of the median: a metric that hardly ever changes has no range of its own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +83,41 @@ def of_symptoms(heard: Iterable[tuple[int, Sign]], state: State, name: str, case
             newest[sign.id] = sign
             seen_ms.append(at_ms)
     return _answer(ranked(list(newest.values()), changes, state.cluster(name).topology), min(seen_ms, default=None))
+
+
+def began(sign: Sign) -> int:
+    return sign.time_ms if isinstance(sign, Change) else sign.start_ms
+
+
+def given(table: Table, cluster: str, namespace: str, topology: Topology) -> Answer:
+    """The ranking alone, knowing what the peers know: when the fault began, and all metrics before and after.
+
+    A simple stand-in for detection: a metric is a symptom from the first row that leaves what was usual before by
+    `FAR` interquartile ranges.
+    """
+    symptoms = []
+    for column, values in sorted(table.columns.items()):
+        service, metric = column.split("|", 1)
+        before = [value for time, value in zip(table.times, values, strict=True) if time < table.inject]
+        if len(before) < LEAST_ROWS:
+            continue
+        low, middle, high = quantiles(before, n=4)
+        scale = max(high - low, abs(middle) * LEAST_SCALE)
+        after = [(time, value) for time, value in zip(table.times, values, strict=True) if time >= table.inject]
+        far = [
+            (time, abs(value - middle) / scale) for time, value in after if scale and abs(value - middle) > FAR * scale
+        ]
+        if far:
+            most = max(distance for _, distance in far)
+            resource = Resource(cluster=cluster, namespace=namespace, workload=service)
+            symptoms.append(
+                Symptom(
+                    id=column, fingerprint=column, kind="metric-shift", resource=resource, start_ms=int(far[0][0]),
+                    seen_ms=int(far[0][0]), last_ms=int(far[-1][0]), strength=most / (most + STRONG), opens=True,
+                    severity=WARN, name=metric, text=f"{metric} left its band", evidence=column,
+                )
+            )  # fmt: skip
+    return _answer(ranked(symptoms, (), topology), min((each.seen_ms for each in symptoms), default=None))
 
 
 def of_insights(insights: Sequence[tuple[int, Insight]]) -> Answer:
