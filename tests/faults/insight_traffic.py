@@ -15,8 +15,9 @@ from deploy.shop.topology import Pod, Service, stable_uid
 CLUSTERS: Final = ("", "blue", "green", "red", "white", "black")  # one whose shippers do not name theirs
 KINDS: Final = ("alert", "errors", "killed", "flapping", "crashes", "pair")
 CHATTER_S: Final = 3.0  # between two ordinary lines of a workload whose name or words matter
-LISTENED_S: Final = 12.0  # to whoever begins to listen, everything is new
+LISTENED_S: Final = 8.0  # to whoever begins to listen, everything is new
 LASTS_S: Final = 6.0
+PAIR_S: Final = 45.0  # longer than the correlator's look at what was learned since
 FLUSH_S: Final = 60.0
 REPLICA_SET: Final = "6c4f8d7b9"
 
@@ -171,9 +172,12 @@ def _flapping(one: Planted) -> Iterator[Due]:
 
 
 def _pair(one: Planted) -> Iterator[Due]:
-    """Felt at first where another is called; the one that is called says so a little later."""
-    yield from _fires(one, one.peer, f"calls to {one.workload} fail", one.at_s, 2 * LASTS_S)
-    yield from _fires(one, one.workload, "out of memory", one.at_s + LASTS_S / 2, 2 * LASTS_S)
+    """Two that seem to have nothing to do with each other, until one of them says whom it calls."""
+    yield from _fires(one, one.peer, "too slow", one.at_s, PAIR_S)
+    yield from _fires(one, one.workload, "out of memory", one.at_s + LASTS_S / 2, PAIR_S)
+    for n in range(6):
+        text = f"call to {one.workload} failed after {n} ms: deadline exceeded"
+        yield _log(one, one.peer, one.at_s + LASTS_S + n, "error", text)
 
 
 def _event(one: Planted, at_s: float, count: int, reason: str, said: str) -> Due:

@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ class Size:
     controls: tuple[str, ...] = ()
 
 
-SMALL: Final = Size(incidents=20, kills=5, every_s=0.8, calm=0.3, away_s=3.0, tail_s=12.0, controls=())
+SMALL: Final = Size(
+    incidents=20, kills=5, every_s=0.8, calm=0.3, away_s=3.0, tail_s=12.0, controls=("snapshot-before-publishing",)
+)
 FULL: Final = Size(incidents=200, kills=50, every_s=1.5, calm=0.25, away_s=8.0, controls=tuple(BROKEN))
 CONTROL: Final = Size(incidents=12, kills=3, every_s=0.8, calm=0.2, away_s=0.0, tail_s=10.0)
 
@@ -139,14 +142,12 @@ def everything(
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The trial, then those that must be caught: summary, and what explains it."""
     began = time.monotonic()
-    with insight_site("insight-faults", state, endpoints) as site:
-        trial = Trial(site=site, size=size, seed=seed, tell=tell)
-        sound = trial.run()
-    caught: dict[str, dict[str, int]] = {}
-    for name in size.controls:
-        with insight_site("insight-control", state, endpoints, broken=name) as site:
-            tell(f"         a broken worker: {name}")
-            caught[name] = dict(Trial(site=site, size=CONTROL, seed=seed, tell=tell).run().findings.counts)
+    with ThreadPoolExecutor(max_workers=1) as beside:
+        controls = beside.submit(control_all, size, seed=seed, state=state, endpoints=endpoints, tell=tell)
+        with insight_site("insight-faults", state, endpoints) as site:
+            trial = Trial(site=site, size=size, seed=seed, tell=tell)
+            sound = trial.run()
+        caught = controls.result()
     summary = {
         "name": "insight-faults",
         "ok": sound.findings.ok and all(caught.values()) and trial.kills >= size.kills,
@@ -159,6 +160,18 @@ def everything(
         "seconds": round(time.monotonic() - began),
     }
     return summary, {"findings": sound.findings.shown, "controls": caught}
+
+
+def control_all(
+    size: Size, *, seed: int, state: Path, endpoints: Endpoints, tell: Callable[[str], None]
+) -> dict[str, dict[str, int]]:
+    """What gives each broken worker away."""
+    caught: dict[str, dict[str, int]] = {}
+    for name in size.controls:
+        with insight_site("insight-control", state, endpoints, broken=name) as site:
+            outcome = Trial(site=site, size=CONTROL, seed=seed, tell=lambda line: tell(f"{line} ({name})")).run()  # noqa: B023 - called at once
+        caught[name] = dict(outcome.findings.counts)
+    return caught
 
 
 def main(
