@@ -21,10 +21,13 @@ from streams.insights.bridge import Bridge
 from streams.insights.reading import Present, Reader, Revisions, present
 from streams.insights.receivers import Alertmanager, Receiver, Webhook
 from streams.insights.records import SCHEMA_FILE, RecordDecoder, revision_of
+from streams.insights.replay_command import HELP as REPLAY_HELP
+from streams.insights.replay_command import replay
 from streams.moments import moment_ms
 from streams.replay.run import stopped_by_signals
 
-app = typer.Typer(no_args_is_help=True, help="Incidents: watch them, look at one, send them on.")
+app = typer.Typer(no_args_is_help=True, help="Incidents: watch them, look at one, send them on, tell them again.")
+app.command("replay", help=REPLAY_HELP)(replay)
 notes = Console(stderr=True, highlight=False)
 answers = Console(highlight=False, soft_wrap=True)
 

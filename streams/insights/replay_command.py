@@ -13,6 +13,7 @@ from rich.progress import SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from schemas.insights import Insight
 from schemas.settings import Settings
+from streams.insights import lines
 from streams.insights.replay import FOR_EVER_MS, Progress, ReplayTopic, from_inputs, from_summaries
 from streams.moments import moment_ms
 
@@ -26,6 +27,7 @@ other FRESHET_DETECTION__* and FRESHET_CORRELATION__* settings. Nothing is index
 so begin some hours before what is to be looked at.
 """
 notes = Console(stderr=True, highlight=False)
+answers = Console(highlight=False, soft_wrap=True)
 
 
 def replay(
@@ -54,7 +56,7 @@ def replay(
         if as_json:
             typer.echo(insight.model_dump_json())
         elif not into:
-            typer.echo(f"{insight.updated:%Y-%m-%d %H:%M:%S} {insight.state:<8} {insight.title}")
+            answers.print(lines.line(insight))
     where = f" written to {topic.name}" if into else ""
     notes.print(
         f"{done.messages:,} messages read, {done.rejected:,} rejected; {done.insights:,} revisions of "
