@@ -18,6 +18,7 @@ from schemas.records import Message
 from schemas.settings import Settings
 from streams.insights import lines, twin
 from streams.insights.bridge import Bridge
+from streams.insights.export import export
 from streams.insights.reading import Present, Reader, Revisions, present
 from streams.insights.receivers import Alertmanager, Receiver, Webhook
 from streams.insights.records import SCHEMA_FILE, RecordDecoder, revision_of
@@ -28,6 +29,7 @@ from streams.replay.run import stopped_by_signals
 
 app = typer.Typer(no_args_is_help=True, help="Incidents: watch them, look at one, send them on, tell them again.")
 app.command("replay", help=REPLAY_HELP)(replay)
+app.command()(export)
 notes = Console(stderr=True, highlight=False)
 answers = Console(highlight=False, soft_wrap=True)
 
