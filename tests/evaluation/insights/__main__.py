@@ -2,9 +2,9 @@
 
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import orjson
 import typer
@@ -12,7 +12,7 @@ from rich.console import Console
 
 from tests.benchmarks.machine import hardware
 from tests.evaluation.insights import folder, must_gather, shop
-from tests.evaluation.insights.report import Part
+from tests.evaluation.insights.report import Goal, Part
 
 HELP: Final = """Measure what is told as incidents, each part beside simple peers, and print a table for each.
 
@@ -23,7 +23,7 @@ is only listed.
 
 The last line is one JSON object. Exit code 1 when a goal falls short.
 """
-ELSEWHERE: Final = ("nab", "points", "petshop", "nezha")  # modules beside this one, with a `run(say) -> Part`
+ELSEWHERE: Final = ("nab", "points", "petshop", "nezha")  # modules beside this one with a `run`, see `_of_result`
 Say = Callable[[str], None]
 out, notes = Console(), Console(stderr=True, highlight=False)
 
@@ -41,7 +41,7 @@ def main(
         for name in [name for name in names.split(",") if name] or ["shop", "must-gather", *ELSEWHERE]:
             parts[name] = part = _run(name, seeds=seeds, jobs=jobs)
             for table in part.tables:
-                out.print(table)
+                out.print(table, markup=False, soft_wrap=isinstance(table, str), highlight=False)
             for goal in part.goals:
                 out.print(f"{'met  ' if goal.met else 'SHORT'} {name}: {goal.text}", markup=False)
     except (OSError, ValueError) as error:
@@ -67,9 +67,17 @@ def _run(name: str, *, seeds: int, jobs: int) -> Part:
     if name == "must-gather":
         return must_gather.run(_say)
     if name in ELSEWHERE:
-        part: Part = importlib.import_module(f"tests.evaluation.insights.{name}").run(_say)
-        return part
+        _say(f"{name}: a minute or two")
+        return _of_result(name, importlib.import_module(f"tests.evaluation.insights.{name}").run())
     return folder.run(Path(name), _say)
+
+
+def _of_result(name: str, result: Mapping[str, Any]) -> Part:
+    """Of a module that makes its own table: `table` is text, `ok` says whether goals are met, the rest is figures."""
+    figures = {key: value for key, value in result.items() if key not in ("table", "tables", "details")}
+    tables = [result["table"]] if "table" in result else list(result.get("tables", ()))
+    goals = [Goal(name="its own goals", value=float(result["ok"]), limit=1.0, at_least=True)] if "ok" in result else []
+    return Part(tables=tables, figures=figures, goals=goals, details=result.get("details", figures))
 
 
 def _say(text: str) -> None:

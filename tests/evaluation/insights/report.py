@@ -37,7 +37,7 @@ class Goal:
 class Part:
     """What one part of the evaluation has to say."""
 
-    tables: list[Table] = field(default_factory=list)
+    tables: list[Table | str] = field(default_factory=list)
     figures: dict[str, Any] = field(default_factory=dict)
     goals: list[Goal] = field(default_factory=list)
     details: Any = None
