@@ -93,7 +93,9 @@ def ranked(symptoms: Sequence[Symptom], changes: Sequence[Change], topology: Top
     """The most probable first; the same for the same symptoms in whatever order."""
     if not symptoms:
         return ()
-    ordered = sorted(symptoms, key=lambda each: (each.start_ms, each.id, each.last_ms, each.strength))
+    told = sorted(symptoms, key=lambda each: (each.last_ms, each.strength, each.mentions, each.evidence))
+    newest = {each.id: each for each in told}
+    ordered = sorted(newest.values(), key=lambda each: (each.start_ms, each.id))
     complaints: dict[str, bool] = {}  # by id: it is about somebody who is named
     places = _places(ordered, topology, complaints)
     _add_nodes(places, topology)

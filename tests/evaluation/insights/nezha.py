@@ -57,7 +57,8 @@ from tests.evaluation.train_ticket import DECODER, SHOWN, UNSEEN
 FOLDER: Final = SHARED / "rca/nezha"
 DAYS: Final = {"2022-08-22": "boutique", "2023-01-29": "train-ticket"}
 MINUTE_MS: Final = 60_000
-ASKED_MS: Final = 4 * MINUTE_MS  # after the injection: the next fault may begin then
+FAULT_MS: Final = 4 * MINUTE_MS  # the next fault may begin then
+ASKED_MS: Final = 8 * MINUTE_MS  # after the injection, unless the next fault begins earlier
 BEFORE_MS: Final = 60 * MINUTE_MS
 ENOUGH: Final = 10  # minutes known before, without which nothing can stand out
 COLUMNS: Final[Mapping[str, str]] = {  # of the recording -> what an exporter would call it
@@ -134,13 +135,13 @@ def _clean(minutes: Sequence[int], inject_ms: int, times: Sequence[int]) -> list
     """Minutes of the hour before, without those of other faults."""
     return [
         at for at in minutes
-        if inject_ms - BEFORE_MS <= at < inject_ms and not any(0 <= at - other < ASKED_MS for other in times)
+        if inject_ms - BEFORE_MS <= at < inject_ms and not any(0 <= at - other < FAULT_MS for other in times)
     ]  # fmt: skip
 
 
 def _stands_out(values: Mapping[int, float], inject_ms: int, times: Sequence[int]) -> bool:
     before = [values[at] for at in _clean(list(values), inject_ms, times)]
-    after = [value for at, value in values.items() if inject_ms <= at < inject_ms + ASKED_MS]
+    after = [value for at, value in values.items() if inject_ms <= at < inject_ms + FAULT_MS]
     if len(before) < ENOUGH or not after:
         return False
     low, high = min(before), max(before)
@@ -159,13 +160,14 @@ def _ours(folder: Path, name: str, cases: Sequence[Case]) -> tuple[list[Answer],
     insights: list[tuple[int, Insight]] = []
     last_ms = cases[-1].inject_ms + 2 * ASKED_MS
     for offset, (time_ms, topic, value) in enumerate(_rows(folder, name)):
-        if current and time_ms >= current.inject_ms + ASKED_MS:
+        following = waiting[0].inject_ms if waiting else math.inf
+        if current and time_ms >= min(current.inject_ms + ASKED_MS, following):
             whole.append(of_insights(insights))
             since = current.inject_ms - MINUTE_MS
             signs = [(at, sign) for at, sign in ear.heard if began(sign) >= since]
             alone.append(of_symptoms(signs, state, name, current))
             current = None
-        if waiting and time_ms >= waiting[0].inject_ms:
+        if time_ms >= following:
             current = waiting.pop(0)
             cluster = state.cluster(name)
             fresh = Correlator(name, cluster.topology, settings.correlation)
@@ -257,7 +259,7 @@ def _table(series: Series, case: Case, cases: Sequence[Case]) -> peers.Table:
     minutes = sorted({at for values in series.values() for at in values})
     before = _clean(minutes, case.inject_ms, [other.inject_ms for other in cases])
     inject_ms = case.inject_ms // MINUTE_MS * MINUTE_MS
-    times = [at for at in before if at < inject_ms] + [at for at in minutes if 0 <= at - inject_ms < ASKED_MS]
+    times = [at for at in before if at < inject_ms] + [at for at in minutes if 0 <= at - inject_ms < FAULT_MS]
     columns = {name: peers.filled([values.get(at) for at in times]) for name, values in series.items()}
     return peers.Table(times=times, inject=inject_ms, columns=columns)
 
