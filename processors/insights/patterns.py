@@ -6,18 +6,19 @@ others go on. Both counts of the first kinds only grow, so they are told before 
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any, Final
 
 import orjson
 
 from processors.insights.usual import Usual
-from processors.insights.voices import GROWING, Crowd, Episode, Line, Voice
+from processors.insights.voices import GROWING, KNOWN, Crowd, Episode, Line, Voice
 from processors.insights.wording import clock, complaint, lasting, mentions, short, times
 from schemas.documents import MINUTE_MS, digest, minute_of
 from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
 from schemas.insights import Sign, Symptom, SymptomKind
-from schemas.records import ERROR, FATAL, WARN, Resource
+from schemas.records import ERROR, WARN, Resource
 from schemas.summaries import Said
 
 Json = dict[str, Any]
@@ -25,26 +26,30 @@ Json = dict[str, Any]
 AGAIN_MS: Final = 30_000  # between two words about one symptom
 NEW_MS: Final = 600_000  # so long after its first line a pattern is new, then it has a history of its own
 LASTS_MS: Final = 3_600_000  # what has gone on for an hour is how things are
-QUIET_MS: Final = 120_000  # a symptom is over when its lines have stopped for so long, or for 7/r, if that is more
+QUIET_MS: Final = 120_000  # a symptom is over when its lines have stopped for so long, or for 14/r, if that is more
 SWEEP_MS: Final = 15_000  # between two looks at who has stopped
 
 # -log10 of how probable it is by the speaker's own history. A thousand patterns judged each minute of a day are 1.4
 # million judgements: a burst takes more than that. Only what is new is judged here, so that 3 is one in a thousand.
+CRITICAL: Final = 18  # as `processors/decode/severity.py` reads critical, panic and fatal: what a process ends with
 NEW_OPENS: Final = 3.0
 BURST: Final = 7.0
 VOLUME: Final = 12.0
 NOVEL_A_MINUTE: Final = 0.2  # complaints new to a workload that are expected anyway: by more, one tells nothing
 NEW_LINES: Final = 3  # one error line alone does not page
+NEW_SPREAD_MS: Final = 15_000  # nor do the tries of one moment
 BURST_LINES, BURST_TIMES = 10, 3.0  # in a minute, and so many times the usual count
 VOLUME_LINES, VOLUME_TIMES = 300, 10.0  # of lines that do not complain
 BURST_HISTORY: Final = 5.0  # minutes
 INDIVIDUAL: Final = 5  # new complaints of a workload that are told one by one; the rest is one symptom
-# A speaker of rate r is silent for longer than 7/r once in a thousand times (Poisson: e^-7; `cag/cadence.py`).
-ODDS, GAPS = 7, 2
+# A speaker of rate r is silent for longer than 7/r once in a thousand times (Poisson: e^-7; `cag/cadence.py`), for 14/r
+# once in a million: a thousand speakers of ten lines a minute pause 600,000 times an hour.
+ODDS, GAPS = 14, 2
 STEADY_MINUTES, STEADY_RATE = 15.0, 2.0  # of history, lines a minute
 PATIENCE_MS: Final = 90_000  # at least, as counts may be ten seconds late and schedulers take half a minute
-LOST_LINES: Final = 100  # that were due since: then the silence of a workload speaks for itself
+LOST_LINES: Final = 100  # that were due since: then the silence of a workload says more
 OWN_SHARE: Final = 20  # one workload may hold a twentieth of all patterns
+COMPARED: Final = 200  # of its patterns, those said last
 MINUTES_KEPT: Final = 180
 
 
@@ -110,10 +115,14 @@ class Patterns:
         """Everything is new to who begins to listen: only later it is news. What ends a process is at once."""
         self._lines += 1
         severity = complaint(said.severity, said.template or said.text)
-        since_ms = self._first_ms if severity >= FATAL else voice.first_ms
+        since_ms = self._first_ms if severity >= CRITICAL else voice.first_ms
         heard = (said.first_ms - since_ms) / MINUTE_MS
-        known = heard * 60 >= self._settings.learning_s
-        return Line.of(said, severity, heard if known else -1.0, self._indices[said.minute_ms] - 1)
+        line = Line.of(said, severity, heard, self._indices[said.minute_ms] - 1)
+        line.usual = Usual().silent(line.index - voice.first_index)
+        others = islice(reversed(voice.lines.values()), COMPARED)
+        if heard * 60 < self._settings.learning_s or any(other.severity and line.like(other) for other in others):
+            line.before = KNOWN
+        return line
 
     def _judge(self, said: Said, voice: Voice, line: Line, minute: list[Any], expected: float) -> Iterator[Sign]:
         count = next((each[1] for each in line.growing if each[0] == said.minute_ms), 0)
@@ -157,10 +166,13 @@ class Patterns:
         """How much it says by now; what opens goes on to do so."""
         if episode.kind == "pattern-new":
             surprise = self._novelty(line)
-            grave = line.severity >= FATAL or (
-                line.severity >= ERROR and line.total >= NEW_LINES and surprise >= NEW_OPENS
+            grave = line.severity >= CRITICAL or (
+                line.severity >= ERROR
+                and line.total >= NEW_LINES
+                and line.last_ms - line.first_ms >= NEW_SPREAD_MS
+                and surprise >= NEW_OPENS
             )
-            strength = min(0.3 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, 0.75)
+            strength = min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, 0.75)
         else:
             surprise = line.usual.surprise(episode.count)
             grave = line.severity >= ERROR
@@ -243,8 +255,8 @@ class Patterns:
         line.episode = None
         if episode.kind == "pattern-new":
             voice.individual -= 1
-            if lasted:
-                line.before = -1.0
+            if lasted or not episode.opens:
+                line.before = KNOWN
         elif lasted:
             line.usual = Usual(BURST_HISTORY, BURST_HISTORY * episode.count, BURST_HISTORY * episode.count**2)
 
@@ -272,8 +284,8 @@ class Patterns:
             episode = None
         if episode:
             episode.last_ms, episode.usual = time_ms, voice.usual.mean
-            episode.opens = episode.opens or voice.usual.mean * quiet_ms / MINUTE_MS >= LOST_LINES
-            episode.strength = 0.8 if episode.opens else 0.6
+            lost = voice.usual.mean * quiet_ms / MINUTE_MS
+            episode.strength = 0.7 if lost >= LOST_LINES else 0.5  # replicas take over, jobs end: never by itself
             if time_ms - episode.told_ms >= AGAIN_MS:
                 yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node)
         else:

@@ -13,7 +13,7 @@ from typing import Final, Literal
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
-    """From when on it is told, and from when on it opens an incident: so often, and for so long."""
+    """From when on it is told, and from when on it opens an incident: so often, and for so long at one object."""
 
     kind: Literal["event", "restart"] = "event"
     tell_times: int = 1
@@ -21,25 +21,28 @@ class Rule:
     opens: bool = True
     open_times: int = 1
     open_s: float = 0.0
+    open_objects: int = 1_000_000  # or at so many at once, however short at each
     strength: float = 0.5  # as long as it does not open
 
 
 # Nobody evicts, kills or loses a node in passing.
 _AT_ONCE: Final = Rule(strength=0.6)
 # Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
-# has not passed after half a minute has to wait for somebody; a mount, whose tries are rarer, after two.
+# has not passed after half a minute has to wait for somebody; a mount is given up after two minutes and three seconds,
+# so that its second such failure counts. Nodes that join are not ready for some minutes.
 _WAITS: Final = Rule(tell_times=2, open_times=3, open_s=30.0)
-_MOUNTS: Final = Rule(tell_times=2, tell_s=20.0, open_times=4, open_s=120.0)
+_JOINING: Final = Rule(tell_times=5, tell_s=120.0, open_times=10, open_s=900.0, strength=0.3)
+_MOUNTS: Final = Rule(tell_times=2, tell_s=20.0, open_times=4, open_s=240.0)
 _PULLS: Final = Rule(tell_times=1, open_times=3, open_s=20.0)
 # The first back-off comes after the second crash, the third after half a minute.
-_CRASHES: Final = Rule(kind="restart", tell_times=1, open_times=3, open_s=20.0, strength=0.6)
-_KILLED: Final = Rule(kind="restart", tell_times=1, open_times=2, open_s=0.0, strength=0.7)
+_CRASHES: Final = Rule(kind="restart", open_times=3, open_s=20.0, open_objects=5, strength=0.6)
+_KILLED: Final = Rule(kind="restart", open_times=2, open_s=20.0, open_objects=3, strength=0.7)
 # Readiness may fail for a while whenever something is slow; a start-up probe is there to fail.
 _LIVENESS: Final = Rule(tell_times=2, open_times=6, open_s=60.0, strength=0.6)
 _READINESS: Final = Rule(tell_times=3, tell_s=20.0, open_times=12, open_s=120.0, strength=0.6)
 _STARTING: Final = Rule(tell_times=10, tell_s=120.0, opens=False, strength=0.3)
-# A Warning of somebody whom we do not know.
-_UNKNOWN: Final = Rule(tell_times=1, open_times=10, open_s=300.0, strength=0.4)
+# A Warning of somebody whom we do not know: some controllers warn of everything.
+_UNKNOWN: Final = Rule(opens=False, strength=0.4)
 _MINOR: Final = Rule(tell_times=3, tell_s=60.0, opens=False, strength=0.3)
 
 _RULES: Final = {
@@ -47,13 +50,13 @@ _RULES: Final = {
         (
             "OOMKilling", "SystemOOM", "Evicted", "EvictionThresholdMet", "NodeHasDiskPressure", "Rebooted",
             "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "NodeNotReady", "KernelOops", "TaskHung",
-            "FilesystemIsReadOnly", "KubeletIsDown", "ContainerdUnhealthy", "TaintManagerEviction", "NodeShutdown",
+            "FilesystemIsReadOnly", "KubeletIsDown", "ContainerdUnhealthy", "NodeShutdown",
         ),
         _AT_ONCE,
     ),
     **dict.fromkeys(("FailedScheduling", "FailedCreate", "FailedPlacement", "ProvisioningFailed"), _WAITS),
     **dict.fromkeys(
-        ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox", "NetworkNotReady"), _MOUNTS
+        ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"), _MOUNTS
     ),
     **dict.fromkeys(("ErrImagePull", "ErrImageNeverPull", "ImagePullBackOff", "InvalidImageName", "Failed"), _PULLS),
     **dict.fromkeys(("BackOff", "CrashLoopBackOff", "BackoffLimitExceeded"), _CRASHES),
@@ -69,6 +72,9 @@ _RULES: Final = {
 CHANGES: Final = frozenset({"ScalingReplicaSet", "SuccessfulRescale", "NodeNotSchedulable", "Pulling", "Killing"})
 _STOPPED_ON_PURPOSE: Final = re.compile(r"^Stopping container", re.I)
 _PROBE: Final = re.compile(r"\b(liveness|readiness|startup)\b", re.I)
+_UNREADY: Final = re.compile(
+    r"node\.(?:kubernetes|cloudprovider\.kubernetes)\.io/(?:not-ready|uninitialized|network-unavailable)"
+)
 _IMAGE: Final = re.compile(r"image \"([^\"\s]{1,300})\"")
 _PROBES: Final = {"liveness": _LIVENESS, "readiness": _READINESS, "startup": _STARTING}
 
@@ -81,6 +87,8 @@ def rule_of(reason: str, text: str, *, warning: bool) -> Rule | None:
     if reason == "Killing":
         return _KILLED if "liveness probe" in text.lower() else None
     found = _RULES.get(reason)
+    if reason == "NetworkNotReady" or (reason == "FailedScheduling" and _UNREADY.search(text)):
+        return _JOINING
     if found is _PULLS and reason == "Failed" and "image" not in text.lower() and "pull" not in text.lower():
         found = _UNKNOWN
     if found is not None and (warning or found is _AT_ONCE):

@@ -55,16 +55,20 @@ class Trouble:
     told_ms: int = 0
     opens: bool = False
     pods: bool = False
-    seen: dict[str, Row] = field(default_factory=dict)  # digest of a uid: object, times before, times, last seen
+    seen: dict[str, Row] = field(default_factory=dict)  # digest of a uid: object, times before, times, first, last
 
     def take(self, happened: Happened, start_ms: int) -> None:
         key = digest(happened.uid)
         seen = [each for each in happened.observations if each.time_ms >= start_ms]
         if not seen:
             return
-        known = self.seen.setdefault(key, [happened.object_name, min(each.times for each in seen) - 1, 0, 0])
+        known = self.seen.setdefault(
+            key, [happened.object_name, min(each.times for each in seen) - 1, 0, seen[0].time_ms, 0]
+        )
+        known[1] = min(known[1], *(each.times - 1 for each in seen))
         known[2] = max(known[2], *(each.times for each in seen))
-        known[3] = max(known[3], *(each.time_ms for each in seen))
+        known[3] = min(known[3], *(each.time_ms for each in seen))
+        known[4] = max(known[4], *(each.time_ms for each in seen))
         if len(self.seen) > SAMPLE:
             del self.seen[max(self.seen)]
         self.first_ms = min(self.first_ms, *(each.time_ms for each in seen))
@@ -80,6 +84,17 @@ class Trouble:
         objects = len({row[0] for row in self.seen.values()})
         counted = sum(row[2] - row[1] for row in self.seen.values())
         return round(objects * scale), round(counted * scale)
+
+    def opened(self, rule: Rule) -> bool:
+        objects, counted = self.size()
+        if not rule.opens or counted < rule.open_times:
+            return False
+        spans: dict[str, tuple[int, int]] = {}
+        for name, _, _, first_ms, last_ms in self.seen.values():
+            known = spans.get(name, (first_ms, last_ms))
+            spans[name] = (min(known[0], first_ms), max(known[1], last_ms))
+        longest_ms = max(last_ms - first_ms for first_ms, last_ms in spans.values())
+        return objects >= rule.open_objects or longest_ms >= rule.open_s * 1000
 
 
 class States:
@@ -131,7 +146,7 @@ class States:
         _, counted = trouble.size()
         lasted_s = (trouble.last_ms - trouble.first_ms) / 1000
         opened = trouble.opens
-        trouble.opens = opened or (rule.opens and counted >= rule.open_times and lasted_s >= rule.open_s)
+        trouble.opens = opened or trouble.opened(rule)
         tell = trouble.told_ms or (counted >= rule.tell_times and lasted_s >= rule.tell_s) or trouble.opens
         due = trouble.last_ms - trouble.told_ms >= AGAIN_MS or opened != trouble.opens
         if tell and due:

@@ -14,6 +14,8 @@ Row = list[Any]
 GROWING: Final = 2  # minutes: counts of known patterns come ten seconds late, and a lagging partition somewhat more
 CROWD: Final = 63  # speakers whose clocks are compared
 HEARD: Final = 4_096  # summaries after which a speaker that says nothing is no longer one of them
+KNOWN: Final = -1.0  # in `Line.before`: what comes again is not new
+LIKE_WORDS: Final = 5  # at least, of patterns that are compared
 _FORGIVING: Final = 0.9  # a day: what was a peak of this hour two weeks ago counts for a quarter
 _GAP_KEPT: Final = 0.98  # a minute: the longest silence is forgotten within an hour or two
 
@@ -51,7 +53,7 @@ class Line:
     node: str
     first_ms: int
     last_ms: int
-    before: float  # minutes that its workload was heard when it was said first; < 0: it was learned, not new
+    before: float  # minutes that its workload was heard when it was said first, or KNOWN
     index: int  # of the last minute that `usual` holds
     total: int = 0
     gap_ms: float = 0.0
@@ -65,9 +67,14 @@ class Line:
     def of(cls, said: Said, severity: int, before: float, index: int) -> "Line":
         who = said.resource
         text = said.template or said.text
-        line = cls(short(text, 80), severity, said.severity, who.pod, who.node, said.first_ms, 0, before, index)
-        line.usual = Usual().silent(int(max(before, 0.0)))
-        return line
+        return cls(short(text), severity, said.severity, who.pod, who.node, said.first_ms, 0, before, index)
+
+    def like(self, other: "Line") -> bool:
+        """But for a word or two: a country, a user, a queue that templates do not mask."""
+        mine, its = self.name.split(), other.name.split()
+        if len(mine) != len(its) or len(mine) < LIKE_WORDS:
+            return False
+        return sum(a != b for a, b in zip(mine, its, strict=True)) <= 1 + (len(mine) >= 3 * LIKE_WORDS)
 
     def take(self, said: Said) -> int:
         """Join a summary; how many lines more that makes, and -1 when its minute is closed already."""

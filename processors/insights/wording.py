@@ -33,10 +33,25 @@ def complaint(severity: int, text: str) -> int:
     return ERROR if _GRAVE.search(text) else WARN if _BAD.search(text) else 0
 
 
+_NO_NAME: Final = re.compile(r"(?=[^g-z]*\d)[0-9a-f-]{8,}|.*[^\x00-\x7f].*", re.I)  # an id, in hexadecimal
+# Said by anybody of anything: as plain words they name nobody.
+_PLAIN: Final = frozenset({
+    "the", "and", "for", "from", "with", "not", "was", "were", "has", "have", "had", "been", "are", "its",
+    "this", "that", "than", "more", "most", "after", "before", "while", "when", "which", "who", "into",
+    "onto", "over", "under", "above", "below", "all", "any", "some", "none", "did", "does", "done", "can",
+    "cannot", "could", "will", "would", "should", "may", "failed", "fails", "failing", "failure", "call",
+    "calls", "called", "request", "requests", "retrying", "giving", "attempt", "timed", "timeout",
+    "connection", "reset", "refused", "denied", "closed", "open", "opened", "exceeded", "deadline", "context",
+    "percent", "time", "times", "seconds", "minutes", "answered", "answers", "get", "got", "post", "put",
+    "http", "https", "tcp", "udp", "info", "warn", "warning", "fatal", "debug", "exception",
+})  # fmt: skip
+
+
 def mentions(text: str, labels: Mapping[str, str] | None = None, *, own: str = "") -> tuple[str, ...]:
     """Words that may name a peer, the surest first: at most eight, none of them the speaker itself."""
     called, _ = peers_of(labels or {})
     words = [*called, *(word for word in words_of(text) if not word.calls)]
+    words = [word for word in words if word.name not in _PLAIN and not _NO_NAME.fullmatch(word.name)]
     words.sort(key=lambda word: -word.sure)
     found = dict.fromkeys(f"{word.name}.{word.namespace}" if word.namespace else word.name for word in words)
     return tuple(word for word in found if word != own)[:MENTIONS]
