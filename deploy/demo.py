@@ -92,7 +92,7 @@ def prepare(state: Path, cache: Path, name: str, *, until_pid: int | None = None
         endpoints = services.up(state, cache, report=lambda service, text: note(f"{service}: {text}"), until_pid=own)
         running = services.status(state)
         note(", ".join(f"{s.name} {s.memory_mb} MB" for s in running))
-    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
+    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER, insights=True)
     with step("topics and index templates") as note:
         installation.stop()
         if until_pid:

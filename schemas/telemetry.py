@@ -154,6 +154,18 @@ INSIGHT_SECONDS: Final = Metric(
     help="Time from the Kafka timestamp of the summary that made a revision until Kafka confirmed the revision.",
     buckets=_SECONDS,
 )
+OPEN_INCIDENTS: Final = Metric(
+    name="freshet_worker_open_incidents",
+    kind="gauge",
+    help="Incidents that are open, in the partitions of the summaries that this worker owns.",
+)
+INSIGHTS_LEFT_OUT: Final = Metric(
+    name="freshet_worker_insights_left_out",
+    kind="gauge",
+    help="What was not taken up, or was forgotten, because a bound was reached or it came too late, since the state of "
+    "a partition began; by who did so, and what.",
+    labels=("what",),
+)
 SNAPSHOT_BYTES: Final = Metric(
     name="freshet_worker_snapshot_bytes",
     kind="gauge",
@@ -187,6 +199,8 @@ WORKER_METRICS: Final = (
     INSIGHTS,
     INSIGHTS_HELD_ALREADY,
     INSIGHT_SECONDS,
+    OPEN_INCIDENTS,
+    INSIGHTS_LEFT_OUT,
     SNAPSHOT_BYTES,
     SNAPSHOT_AGE_SECONDS,
 )

@@ -105,6 +105,8 @@ class InsightMetrics:
         self._insights = counter(telemetry.INSIGHTS, registry)
         self._held_already = counter(telemetry.INSIGHTS_HELD_ALREADY, registry)
         self._seconds = histogram(telemetry.INSIGHT_SECONDS, registry)
+        self._open = gauge(telemetry.OPEN_INCIDENTS, registry)
+        self._not_taken = gauge(telemetry.INSIGHTS_LEFT_OUT, registry)
         self._snapshot_bytes = gauge(telemetry.SNAPSHOT_BYTES, registry)
         self._snapshot_age = gauge(telemetry.SNAPSHOT_AGE_SECONDS, registry)
 
@@ -121,6 +123,11 @@ class InsightMetrics:
     def folded(self, *, folded: int, rejected: int) -> None:
         self._folded.labels("folded").inc(folded)
         self._folded.labels("rejected").inc(rejected)
+
+    def known(self, open_incidents: int, left_out: Mapping[str, int]) -> None:
+        self._open.set(open_incidents)
+        for what, count in left_out.items():
+            self._not_taken.labels(what).set(count)
 
     def published(self, state: str, seconds: float) -> None:
         self._insights.labels(state).inc()

@@ -122,10 +122,10 @@ class Worker:
         self.metrics.watch(
             pending=lambda: self.progress.pending,
             paused={
-                "opensearch": lambda: bool(self.sink.paused) or self.away.startswith("OpenSearch"),
-                "kafka": lambda: bool(self.letters.paused or self._telling) or self.away.startswith("Kafka"),
+                "opensearch": lambda: bool(self.sink.paused) or self._waits_for("OpenSearch"),
+                "kafka": lambda: bool(self.letters.paused or self._telling) or self._waits_for("Kafka"),
                 "redis": lambda: bool(self.runbooks and self.runbooks.paused),
-                "insights": lambda: bool(self.insights and self.insights.paused),
+                "registry": lambda: bool(self.insights and self.insights.paused) and not self._waits_for("Kafka"),
             },
         )
 
@@ -134,6 +134,10 @@ class Worker:
         """A service is known to be away: waiting is right."""
         agents = [agent.paused for agent in (self.runbooks, self.insights) if agent]
         return bool(self.away or self.sink.paused or self.letters.paused or self._telling or any(agents))
+
+    def _waits_for(self, service: str) -> bool:
+        """Reasons begin with the name of the service."""
+        return any(reason.startswith(service) for reason in (self.away, self.insights.paused if self.insights else ""))
 
     @property
     def _telling(self) -> str:

@@ -10,6 +10,7 @@ that has lost the partition without knowing it sends identical copies, which rea
 import asyncio
 import threading
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
@@ -101,6 +102,7 @@ class InsightAgent:
         self._snapshots, self._summaries, self._letters, self._metrics = snapshots, summaries, letters, metrics
         self._progress, self._stop, self._clock, self._wall_ms = progress, stop, clock, wall_ms
         self._held: dict[int, Held] = {}
+        self._ours: frozenset[int] = frozenset()
         self._published: dict[str, int] = {}
         self._lock = threading.Lock()
         self.topic_ids: Mapping[str, str] = {}
@@ -146,6 +148,7 @@ class InsightAgent:
         What is held of them already stays. Blocks; raises SinkUnavailable.
         """
         with self._lock:
+            self._drop_others()
             self._published = dict(self._publisher.published())
             unknown = [partition for partition in partitions if partition not in self._held]
             for partition, found in self._snapshots.restore(topic_id, unknown).items():
@@ -174,20 +177,27 @@ class InsightAgent:
                     held.position = position  # further on: retention took what lies between, and that is noted
 
     def keep(self, partitions: Collection[int]) -> None:
-        """These are all our partitions now."""
-        with self._lock:
-            gone = [partition for partition in self._held if partition not in partitions]
-            for partition in gone:
-                del self._held[partition]
-            self._snapshots.forget(gone)
+        """These are all our partitions now. Does not wait: what is held of others goes when it is looked at next."""
+        self._ours = frozenset(partitions)
 
     def put_away(self) -> None:
-        """Snapshots of what is held: somebody else may go on with it. Blocks for a few seconds at most."""
+        """Snapshots of what is held: somebody else may go on with it. Blocks for some seconds at most."""
         deadline = self._clock() + PUT_AWAY_S
-        with self._lock:
+        if not self._lock.acquire(timeout=PUT_AWAY_S):
+            return  # a chunk waits for a service, and what it told is not published
+        try:
+            self._drop_others()
             for partition, held in self._held.items():
                 if self._clock() < deadline:
                     self._save(partition, held)
+        finally:
+            self._lock.release()
+
+    def _drop_others(self) -> None:
+        gone = self._held.keys() - self._ours
+        for partition in gone:
+            del self._held[partition]
+        self._snapshots.forget(gone)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -214,7 +224,7 @@ class InsightAgent:
         partition = messages[0].partition
         with self._lock:
             held = self._held.get(partition)
-            if held is None:
+            if held is None or partition not in self._ours:
                 return False
             held.told = False
             told: list[tuple[Insight, int]] = []
@@ -232,6 +242,7 @@ class InsightAgent:
             self._tell(told)
             held.told = True
             self._metrics.folded(folded=len(messages) - len(letters), rejected=len(letters))
+            self._metrics.known(sum(map(open_incidents, self._states())), sum(map(left_out, self._states()), Counter()))
             if self._clock() - held.saved_at >= self._settings.insights.snapshot_s:
                 self._save(partition, held)
         return True
@@ -272,3 +283,25 @@ class InsightAgent:
         topic_id = self.topic_ids[self._settings.insights.summaries_topic]
         if self._snapshots.save(topic_id, partition, held.slot, held.state, held.position):
             held.slot, held.saved_position = (held.slot + 1) % SLOTS, held.position
+
+    def _states(self) -> list[State]:
+        return [held.state for held in self._held.values()]
+
+
+def open_incidents(state: State) -> int:
+    return sum(cluster.correlator.open_incidents for cluster in state.clusters.values())
+
+
+def left_out(state: State) -> Counter[str]:
+    """What detectors and correlators did not take up, or forgot, since the state began; by who and what."""
+    found: Counter[str] = Counter()
+    for cluster in state.clusters.values():
+        series = cluster.series
+        counted = {
+            "patterns": cluster.patterns.dropped,
+            "states": cluster.states.dropped,
+            "series": {"forgotten": series.dropped, "late": series.late, "refused": series.refused},
+            "incidents": cluster.correlator.dropped,
+        }
+        found.update({f"{who}: {what}": n for who, counts in counted.items() for what, n in counts.items()})
+    return found

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -58,14 +58,17 @@ class Subscriber:
     """What a subscriber reads, from the beginning each time."""
 
     def __init__(self, installation: Installation) -> None:
-        registry = Registry.model_validate({"url": installation.endpoints.registry})
         self._kafka = Settings().kafka.model_copy(update={"bootstrap_servers": installation.endpoints.kafka})
         self._topic = f"{installation.name}.incident-insights"
-        self._decode = RecordDecoder(registry_client(registry), address(registry))
+        self._registry = Registry.model_validate({"url": installation.endpoints.registry})
 
     def read(self) -> list[tuple[Message, Insight]]:
         found = read_to_end(self._kafka, describe(self._kafka, self._topic))
-        return [(message, self._decode(message)) for message in found if isinstance(message, Message)]
+        client = registry_client(self._registry)
+        assert client
+        with client:
+            decode = RecordDecoder(client, address(self._registry))
+            return [(message, decode(message)) for message in found if isinstance(message, Message)]
 
     def of(self, workload: str) -> list[Insight]:
         """Incidents that this workload is part of, as they are now."""
@@ -76,7 +79,8 @@ class Subscriber:
 
 
 def test_an_incident_is_told_continued_after_a_kill_and_resolved(installation: Installation) -> None:
-    scenario = passing_incidents(1, end=datetime.now(UTC).replace(microsecond=0), kinds=["pool-exhaustion"])
+    end = datetime.now(UTC).replace(microsecond=0)
+    scenario = passing_incidents(1, end=end, kinds=["pool-exhaustion"], rate=6, peace=timedelta(minutes=15))
     [incident] = scenario.incidents
     messages = list(play(scenario))
     middle_ms = incident.end.timestamp() * 1000

@@ -102,6 +102,7 @@ def worker(world: World, clock: Any = lambda: 0.0) -> InsightAgent:
         progress=Progress(), stop=threading.Event(), clock=clock, wall_ms=lambda: START_MS,
     )  # fmt: skip
     made.topic_ids = {SUMMARIES: "T", "feedback": "F"}
+    made.keep([0])
     return made
 
 
