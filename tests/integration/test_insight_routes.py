@@ -28,11 +28,12 @@ from tests.benchmarks.installed import installed
 pytestmark = pytest.mark.integration
 NAME = "it-insight-routes"
 NOW_MS = int(time.time() * 1000) - 60_000
-SETTINGS = Settings()
 
 
 def scenario() -> Scenario:
-    return single_incident("pool-exhaustion", seed=3, end=datetime.fromtimestamp(NOW_MS / 1000, UTC), rate=10)
+    return single_incident(
+        "pool-exhaustion", seed=3, end=datetime.fromtimestamp(NOW_MS / 1000, UTC), minutes=14, rate=8
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,10 +43,12 @@ def told(state: Path, endpoints: Endpoints) -> Iterator[Installation]:
         installation.insights = True
         installation.run("streams", "topics", "create")
         publish(play(scenario()), endpoints.kafka, topics=installation.topics)
-        producer, history = Producer({"bootstrap.servers": endpoints.kafka}), History(Pipeline.from_settings(SETTINGS))
+        producer = Producer({"bootstrap.servers": endpoints.kafka})
+        history = History(Pipeline.from_settings(settings_of(installation)))
         topic = f"{NAME}.summaries"
         for number, each in enumerate(play(scenario())):
-            message = Message(each.topic, each.topic, 0, number, each.timestamp_ms, each.key, each.value)
+            topic_name = installation.topics[each.topic]
+            message = Message(topic_name, each.topic, 0, number, each.timestamp_ms, each.key, each.value)
             for key, value in encode(history.take(message)):
                 producer.produce(topic, key=key, value=value, timestamp=history.now_ms, partition=1)
         for key, value in encode(history.flush()):
@@ -55,10 +58,17 @@ def told(state: Path, endpoints: Endpoints) -> Iterator[Installation]:
         yield installation
 
 
+def settings_of(installation: Installation) -> Settings:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in installation.environment.items():
+            patch.setenv(name, value)
+        return Settings.load()
+
+
 def expected(installation: Installation) -> list[Insight]:
-    kafka = SETTINGS.kafka.model_copy(update={"bootstrap_servers": installation.endpoints.kafka})
-    state, insights = State(SETTINGS.detection, SETTINGS.correlation), []
-    for message in read_to_end(kafka, describe(kafka, f"{NAME}.summaries")):
+    settings = settings_of(installation)
+    state, insights = State(settings.detection, settings.correlation), []
+    for message in read_to_end(settings.kafka, describe(settings.kafka, f"{NAME}.summaries")):
         if isinstance(message, Message) and message.value != b"not a summary":
             insights += fold(state, message)
     return insights
@@ -103,9 +113,9 @@ def test_from_the_inputs_it_finds_the_same_incidents(told: Installation) -> None
 
 def test_into_a_topic_of_its_own_and_never_into_the_live_one(told: Installation) -> None:
     told.run("streams", "insights", "replay", "--into", "again")
-    kafka = SETTINGS.kafka.model_copy(update={"bootstrap_servers": told.endpoints.kafka})
+    kafka = settings_of(told).kafka
     ours, live = f"{NAME}.incident-insights.replay.again", f"{NAME}.incident-insights"
     sent = [each for each in read_to_end(kafka, describe(kafka, ours)) if isinstance(each, Message)]
     assert len(sent) == len(expected(told))
-    assert {dict(each.headers)["ce_source"] for each in sent} != set()
+    assert all(b"/replays/" in (dict(each.headers)["ce_source"] or b"") for each in sent)
     assert not [each for each in read_to_end(kafka, describe(kafka, live)) if isinstance(each, Message)]
