@@ -100,3 +100,30 @@ def test_the_runbooks_are_not_indexed_and_need_no_watermark() -> None:
 def test_a_partition_that_kafka_says_nothing_about_is_not_guessed() -> None:
     with pytest.raises(SinkUnavailable, match=r"\('logs', 0\)"):
         settled(Services({}, {}, []), {("logs", 0): None})
+
+
+@pytest.mark.parametrize(
+    ("known", "stood", "position", "reason"),
+    [
+        (None, None, 5, ""),  # no snapshot: fold from the earliest, whatever the group has committed
+        (7, None, 7, ""),  # the state counts, not the commit
+        (3, None, 5, "retention"),
+        (30, None, 5, "cut"),
+        (7, 99, 7, ""),  # Kafka refused the client's position: the state has its own
+    ],
+)
+def test_what_is_folded_into_a_state_is_read_from_where_the_state_is(
+    known: int | None, stood: int | None, position: int, reason: str
+) -> None:
+    place = ("summaries", 0)
+    services = Services({place: 20}, {place: Log(start=5, end=25)}, [])
+    found = settle(
+        {place: stood},
+        {"summaries": "S"},
+        group="g",
+        broker=services,
+        index=services,
+        believed=(),
+        known={place: known},
+    )
+    assert (found.positions[place], [gap.reason for gap in found.gaps]) == (position, [reason] if reason else [])

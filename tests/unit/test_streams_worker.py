@@ -179,3 +179,28 @@ async def test_the_worker_is_what_its_application_reports_to(worker: Any) -> Non
     assert (app.transport.Consumer.listener, app.flusher) == (worker, worker.flusher)  # type: ignore[attr-defined]
     assert app.farewell == worker.farewell
     assert list(app.agents) == ["take-logs"]
+
+
+def test_what_is_durable_is_told_before_it_is_acknowledged(worker: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(worker.sink, "write", lambda *_: told.append("written") or [])
+    monkeypatch.setattr(worker.sink, "show", lambda *_: told.append("shown") or [], raising=False)
+    monkeypatch.setattr(worker.summaries, "deliver", lambda *_: told.append("told"))
+    worker.write(fold(), threading.Event())
+    worker.show(fold(), threading.Event())
+    assert told == ["written", "told", "shown", "told"]
+
+
+@pytest.mark.parametrize(
+    ("enabled", "only", "steps"),
+    [
+        (True, {"logs"}, {"logs"}),
+        (True, {"insights"}, {"freshet.summaries.v1", "freshet.insight-feedback.v1"}),
+        (False, {"logs", "insights"}, {"logs"}),
+    ],
+)
+def test_insights_are_told_where_they_are_wanted(enabled: bool, only: set[str], steps: set[str]) -> None:
+    kafka = Kafka(inputs=(InputSettings(topic="logs", signal="log"),))  # type: ignore[arg-type]
+    settings = Settings(kafka=kafka, embedder=Embedder(kind="hashing"), insights={"enabled": enabled})  # type: ignore[arg-type]
+    made = Worker(settings, only)
+    assert (set(made.steps), made.summaries is not None) == (steps, enabled)
