@@ -5,10 +5,9 @@ from pathlib import Path
 
 from rich.table import Table
 
-from schemas.settings import Settings
 from tests.evaluation.insights import report
 from tests.evaluation.insights.baselines import Peers
-from tests.evaluation.insights.recordings import of_folder
+from tests.evaluation.insights.recordings import cluster_of, of_folder, settings_of
 from tests.evaluation.insights.report import Part
 from tests.evaluation.insights.route import run as run_route
 from tests.evaluation.insights.shop_report import BESIDE
@@ -20,12 +19,7 @@ def run(folder: Path, say: Callable[[str], None]) -> Part:
     inputs, messages, truths = of_folder(folder)
     say(f"{folder.name}: {len(messages)} messages")
     peers = Peers()
-    settings = Settings()
-    declared = [{"topic": i.topic, "signal": i.signal, "format": i.format} for i in inputs]
-    settings = settings.model_copy(
-        update={"kafka": type(settings.kafka).model_validate(settings.kafka.model_dump() | {"inputs": declared})}
-    )
-    ran = run_route(messages, settings, tap=peers.tap)
+    ran = run_route(messages, settings_of(inputs, cluster_of(inputs, messages)), tap=peers.tap)
     episodes = [episode for episode in episodes_of(ran) if not episode.merged]
     part = Part(tables=[listed(folder.name, episodes)], details=[e.last.model_dump(mode="json") for e in episodes])
     part.figures = {

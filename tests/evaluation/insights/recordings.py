@@ -17,7 +17,9 @@ from typing import Any, Final
 import orjson
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
-from schemas.records import Message, Signal
+from processors.decode import decode
+from schemas.records import Filtered, Message, Rejected, Signal
+from schemas.settings import Kafka, Settings
 from schemas.topics import DEFAULT_INPUTS, Input
 from streams.recording import Dated, Item, opened, read
 from tests.evaluation.insights.truth import Fault, Truth
@@ -91,6 +93,28 @@ def ordered(values: Values) -> list[Message]:
 
 def value(row: Any) -> Item:
     return Item(value=orjson.dumps(row))
+
+
+def settings_of(inputs: Iterable[Input], cluster: str) -> Settings:
+    """As an operator would set them: what a shipper leaves out about its cluster, the input says."""
+    rows = [
+        {"topic": each.topic, "signal": each.signal, "format": each.format, "cluster": cluster} for each in inputs
+    ]  # fmt: skip
+    plain = Settings()
+    kafka = Kafka.model_validate(plain.kafka.model_dump() | {"inputs": rows})
+    return plain.model_copy(update={"kafka": kafka})
+
+
+def cluster_of(inputs: Iterable[Input], messages: Iterable[Message]) -> str:
+    """The one cluster that is named in them; empty when there are none or several."""
+    by_topic = {each.topic: each for each in inputs}
+    named = {
+        record.resource.cluster
+        for message in messages
+        for record in decode(message, by_topic[message.topic])
+        if not isinstance(record, Rejected | Filtered)
+    } - {""}
+    return named.pop() if len(named) == 1 else ""
 
 
 def _truth(incident: _Incident) -> Truth:

@@ -14,8 +14,11 @@ from deploy.shop.incidents import KINDS, Incident
 from deploy.shop.player import PASSING_RATE, Scenario, all_incidents, passing_incidents, play, quiet_hours
 from deploy.shop.script import Fires, Happens, Lines, notify, observe, say
 from deploy.shop.telemetry import Log, Notice, Observation
+from deploy.shop.topology import CLUSTER
 from schemas.records import Message
+from schemas.topics import DEFAULT_INPUTS
 from tests.evaluation.insights.baselines import Peers
+from tests.evaluation.insights.recordings import settings_of
 from tests.evaluation.insights.report import Part
 from tests.evaluation.insights.route import run as run_route
 from tests.evaluation.insights.shop_report import reported
@@ -69,7 +72,7 @@ class Told:
 def tell(play: Play) -> Told:
     """Play it, run it through the route, compare. Takes a sixth of a second for each minute that is played."""
     scenario, peers, began = play.scenario(), Peers(), time.perf_counter()
-    ran = run_route(messages(scenario, play.after), tap=peers.tap)
+    ran = run_route(messages(scenario, play.after), settings_of(DEFAULT_INPUTS, CLUSTER), tap=peers.tap)
     truth = truths(scenario)
     return Told(
         play=play,
