@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from processors.insights.usual import Usual
-from processors.insights.voices import GROWING, KNOWN, Crowd, Episode, Line, Voice
+from processors.insights.voices import GROWING, KNOWN, ODDS, PATIENCE_MS, Crowd, Episode, Line, Voice, patience_ms
 from processors.insights.wording import clock, complaint, lasting, mentions, short, times
 from schemas.documents import MINUTE_MS, digest, minute_of
 from schemas.evidence_id import minutes_id
@@ -42,11 +42,6 @@ BURST_LINES, BURST_TIMES = 10, 3.0  # in a minute, and so many times the usual c
 VOLUME_LINES, VOLUME_TIMES = 300, 10.0  # of lines that do not complain
 BURST_HISTORY: Final = 5.0  # minutes
 INDIVIDUAL: Final = 5  # new complaints of a workload that are told one by one; the rest is one symptom
-# A speaker of rate r is silent for longer than 7/r once in a thousand times (Poisson: e^-7; `cag/cadence.py`), for 14/r
-# once in a million: a thousand speakers of ten lines a minute pause 600,000 times an hour.
-ODDS, GAPS = 14, 2
-STEADY_MINUTES, STEADY_RATE = 15.0, 2.0  # of history, lines a minute
-PATIENCE_MS: Final = 90_000  # at least, as counts may be ten seconds late and schedulers take half a minute
 LOST_LINES: Final = 100  # that were due since: then the silence of a workload says more
 OWN_SHARE: Final = 20  # one workload may hold a twentieth of all patterns
 COMPARED: Final = 200  # of its patterns, those said last
@@ -62,6 +57,7 @@ class Patterns:
         self._heard = 0
         self._lines = 0
         self._swept_ms = 0
+        self._resumed_ms = 0
         self._first_ms = 0
         self._cluster = ""
         self.dropped: dict[str, int] = {}  # what was forgotten or came too late, by what
@@ -77,14 +73,16 @@ class Patterns:
         closed_ms = minute_of(self._crowd.time_ms) - (GROWING - 1) * MINUTE_MS
         line.close(closed_ms, self._indices)
         voice.close(closed_ms, self._indices)
+        if refused := line.refuses(summary):
+            self._drop(refused)
+            return
         was_rare = line.severity > 0 and line.total == 1
         more = line.take(summary)
-        if more < 0:
-            self._drop("late")
-            return
         expected = (voice.rare + 0.5) / max(line.before, 1.0)
         voice.rare += (line.severity > 0 and line.total == 1) - was_rare
-        minute = voice.count(summary.minute_ms, more, int(fresh and line.severity > 0 and line.before >= 0))
+        heard_ms = summary.first_ms - voice.first_ms
+        novel = fresh and line.severity > 0 and heard_ms >= self._settings.learning_s * 1000
+        minute = voice.count(summary.minute_ms, more, int(novel))
         if summary.first_ms > voice.last_ms:
             voice.gap_ms = max(voice.gap_ms, summary.first_ms - voice.last_ms)
         voice.last_ms = max(voice.last_ms, summary.last_ms)
@@ -156,6 +154,7 @@ class Patterns:
             return
         voice.individual += 1
         line.episode = self._episode("pattern-new", said, said.pattern)
+        line.episode.begin(line.first_ms)
 
     @staticmethod
     def _novelty(line: Line) -> float:
@@ -195,7 +194,7 @@ class Patterns:
         line.usual, line.index = usual, line.index + max(passed, 0)
         line.episode = self._episode("pattern-burst", said, said.pattern)
         line.episode.usual = usual.mean
-        line.episode.start_ms = max(said.minute_ms, said.first_ms)
+        line.episode.begin(said.minute_ms)
 
     def _many(self, said: Said, voice: Voice, line: Line, minute: list[Any]) -> Iterator[Sign]:
         """Where each line is a pattern of its own: one symptom, when there are far more of them than usual."""
@@ -207,7 +206,7 @@ class Patterns:
                 return
             episode = voice.episodes["pattern-new"] = self._episode("pattern-new", said, voice.name)
             episode.usual, episode.strength = voice.novel.mean, 0.6
-            episode.start_ms = minute[0]
+            episode.begin(minute[0])
         if not line.severity or line.total > 1:
             return
         episode.count, episode.last_ms = max(episode.count, minute[2]), max(episode.last_ms, said.last_ms)
@@ -230,6 +229,8 @@ class Patterns:
         time_ms = self._crowd.reach()
         if time_ms - self._swept_ms < SWEEP_MS:
             return
+        if time_ms - self._swept_ms > PATIENCE_MS:  # a gap of all: from here on it shows who comes back
+            self._resumed_ms = time_ms
         self._swept_ms = time_ms
         closed_ms = minute_of(time_ms) - (GROWING - 1) * MINUTE_MS
         for key, voice in list(self._voices.items()):
@@ -255,8 +256,7 @@ class Patterns:
         line.episode = None
         if episode.kind == "pattern-new":
             voice.individual -= 1
-            if lasted or not episode.opens:
-                line.before = KNOWN
+            line.before = KNOWN
         elif lasted:
             line.usual = Usual(BURST_HISTORY, BURST_HISTORY * episode.count, BURST_HISTORY * episode.count**2)
 
@@ -268,17 +268,17 @@ class Patterns:
 
     def _silence(self, key: str, voice: Voice, time_ms: int) -> Iterator[Sign]:
         """Of all that somebody says, or of some of it while the rest goes on."""
-        episode, quiet_ms = voice.episodes.get("silence"), time_ms - voice.last_ms
-        patience_ms = _patience_ms(voice)
-        if quiet_ms > LASTS_MS:
+        episode, quiet_ms = voice.episodes.get("silence"), time_ms - max(voice.last_ms, self._resumed_ms)
+        patience = patience_ms(voice)
+        if time_ms - voice.last_ms > LASTS_MS:
             del self._voices[key]
             self._lines -= len(voice.lines)
             if episode:
                 yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node, ended=True)
             return
-        if episode is None and patience_ms < quiet_ms:
+        if episode is None and patience < quiet_ms:
             episode = voice.episodes["silence"] = self._stopped(voice, voice.name)
-        elif episode and quiet_ms <= patience_ms:
+        elif episode and quiet_ms <= patience:
             del voice.episodes["silence"]
             yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node, ended=True)
             episode = None
@@ -296,7 +296,7 @@ class Patterns:
         episode = voice.episodes.get("stopped")
         stopped = [
             line for line in voice.lines.values()
-            if not line.severity and _patience_ms(line) < voice.last_ms - line.last_ms < LASTS_MS
+            if not line.severity and patience_ms(line) < voice.last_ms - line.last_ms < LASTS_MS
         ]  # fmt: skip
         if not stopped:
             if episode:
@@ -306,7 +306,8 @@ class Patterns:
         first = min(stopped, key=lambda line: line.last_ms)
         if episode is None:
             episode = voice.episodes["stopped"] = self._stopped(voice, f"{voice.name}/patterns")
-            episode.start_ms, episode.text, episode.strength = first.last_ms, first.name, 0.3
+            episode.text, episode.strength = first.name, 0.3
+            episode.begin(first.last_ms)
         episode.last_ms, episode.count = voice.last_ms, len(stopped)
         if episode.last_ms - episode.told_ms >= AGAIN_MS:
             yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node)
@@ -380,15 +381,7 @@ class Patterns:
         return patterns
 
 
-_PLAIN: Final = ("dropped", "_cluster", "_heard", "_lines", "_swept_ms", "_first_ms")
-
-
-def _patience_ms(speaker: Voice | Line) -> float:
-    """How long it may be silent; for ever when it has no rhythm, or one too slow to judge."""
-    usual = speaker.usual
-    if usual.minutes < STEADY_MINUTES or usual.mean < STEADY_RATE:
-        return float("inf")
-    return max(PATIENCE_MS, GAPS * speaker.gap_ms, ODDS * MINUTE_MS / usual.mean)
+_PLAIN: Final = ("dropped", "_cluster", "_heard", "_lines", "_swept_ms", "_resumed_ms", "_first_ms")
 
 
 def _sentence(voice: Voice, episode: Episode) -> str:

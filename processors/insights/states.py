@@ -4,9 +4,9 @@ One symptom for a reason and an owner, however many pods: a thousand that restar
 something that starts, and passes, is not told; `reasons.py` has the thresholds.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import orjson
 
@@ -14,21 +14,21 @@ from processors.insights.reasons import Rule, changes, image_of, rule_of
 from processors.insights.voices import Crowd
 from processors.insights.wording import clock, mentions, short, times
 from schemas.documents import MINUTE_MS, digest, minute_of
-from schemas.evidence_id import dated_id
 from schemas.insight_settings import Detection
 from schemas.insights import Change, Sign, Symptom
-from schemas.records import FATAL, UNKNOWN, WARN, Resource
-from schemas.summaries import Fired, Happened, Notified
+from schemas.records import UNKNOWN, WARN, Resource
+from schemas.summaries import Fired, Happened, Notified, Seen
 
 Json = dict[str, Any]
 Row = list[Any]
 
 AGAIN_MS: Final = 30_000
+LOOK_MS: Final = 5_000  # between two looks at what is over
 # client-go lets 25 events of a source about an object pass, then one each five minutes (EventSourceObjectSpamFilter).
 QUIET_MS: Final = 360_000
 SAMPLE: Final = 64  # events that are held of one symptom; of more, a sample by hash tells how many there are
 MOST_TROUBLES: Final = 10_000
-MOST_ALERTS: Final = 20_000
+MOST_ALARMS: Final = 20_000
 MOST_OWNERS: Final = 10_000
 IMAGES: Final = 8  # of a workload that are remembered
 HASHES: Final = 1 << 80  # of `digest`
@@ -37,6 +37,12 @@ REPEATED_MS: Final = 4 * 3_600_000 + 600_000
 GROUP_MS: Final = 300_000
 ALWAYS: Final = frozenset({"Watchdog", "InfoInhibitor", "DeadMansSwitch", "DeadMansSnitch"})
 CRITICAL: Final = 18  # as `processors/decode/severity.py` reads it
+WEAKER, WEAK, LASTING, PAGING = (
+    0.3,
+    0.6,
+    0.85,
+    0.9,
+)  # an alert of information, a warning, one that lasts, a critical one
 
 
 @dataclass(slots=True)
@@ -46,22 +52,22 @@ class Trouble:
     who: Row  # cluster, namespace, workload, pod, node: as far as all of its events agree
     about: str  # whom, in words
     reason: str
-    probe: str
+    kind: Literal["event", "restart"]
+    strength: float
     first_ms: int
     last_ms: int
     evidence: str
     text: str
     at: str
+    id: str = ""  # once it is told
     told_ms: int = 0
     opens: bool = False
     pods: bool = False
     seen: dict[str, Row] = field(default_factory=dict)  # digest of a uid: object, times before, times, first, last
 
-    def take(self, happened: Happened, start_ms: int) -> None:
+    def take(self, happened: Happened) -> None:
         key = digest(happened.uid)
-        seen = [each for each in happened.observations if each.time_ms >= start_ms]
-        if not seen:
-            return
+        seen = happened.observations
         known = self.seen.setdefault(
             key, [happened.object_name, min(each.times for each in seen) - 1, 0, seen[0].time_ms, 0]
         )
@@ -97,6 +103,19 @@ class Trouble:
         return objects >= rule.open_objects or longest_ms >= rule.open_s * 1000
 
 
+@dataclass(slots=True)
+class Alarm:
+    """An alert from its start to its end."""
+
+    start_ms: int
+    sent_ms: int  # the newest notification
+    over: bool  # or never of interest
+    told_ms: int = 0
+    opens: bool = False
+    lasting: bool = False  # it opens when it has lasted
+    symptom: Json = field(default_factory=dict)  # as told
+
+
 class States:
     def __init__(self, settings: Detection) -> None:
         self._settings = settings
@@ -104,8 +123,9 @@ class States:
         self._now_ms = 0
         self._time_ms = 0
         self._first_ms = 0
+        self._looked_ms = 0
         self._troubles: dict[str, Trouble] = {}  # the idlest first
-        self._alerts: dict[str, Row] = {}
+        self._alarms: dict[str, Alarm] = {}
         self._owners: dict[str, Row] = {}  # minute of the last change told, images
         self.dropped: dict[str, int] = {}
 
@@ -128,56 +148,52 @@ class States:
         rule = rule_of(told.reason, newest.text, warning=newest.warning)
         if rule is None:
             return
-        about = _about(told)
-        key = digest(told.reason, rule.kind, str(rule.tell_times), told.resource.namespace, about)
-        trouble = self._troubles.pop(key, None)
-        first = min(told.observations, key=lambda each: (each.time_ms, each.times))
-        if trouble is None:
-            who = [*told.resource[:4], told.resource.node]
-            evidence = dated_id("event", told.document.id, first.time_ms)
-            trouble = Trouble(who, about, told.reason, "", first.time_ms, 0, evidence, newest.text, newest.at)
-        self._troubles[key] = trouble
-        trouble.evidence = trouble.evidence if trouble.told_ms else _evidence(told)
-        trouble.pods = told.object_kind == "Pod"
-        trouble.take(told, trouble.first_ms)
-        for place in (3, 4):
-            if trouble.who[place] != (told.resource.pod, told.resource.node)[place - 3]:
-                trouble.who[place] = ""
+        key, trouble = self._trouble(told, rule, newest)
+        trouble.take(told)
+        opened, trouble.opens = trouble.opens, trouble.opens or trouble.opened(rule)
         _, counted = trouble.size()
         lasted_s = (trouble.last_ms - trouble.first_ms) / 1000
-        opened = trouble.opens
-        trouble.opens = opened or trouble.opened(rule)
-        tell = trouble.told_ms or (counted >= rule.tell_times and lasted_s >= rule.tell_s) or trouble.opens
-        due = trouble.last_ms - trouble.told_ms >= AGAIN_MS or opened != trouble.opens
-        if tell and due:
-            yield self._tell(key, trouble, rule)
-        self._bound(self._troubles, MOST_TROUBLES, "troubles")
+        tell = trouble.told_ms or trouble.opens or (counted >= rule.tell_times and lasted_s >= rule.tell_s)
+        if tell and (trouble.last_ms - trouble.told_ms >= AGAIN_MS or opened != trouble.opens):
+            yield self._tell(key, trouble)
 
-    def _tell(self, key: str, trouble: Trouble, rule: Rule | None, *, ended: bool = False) -> Symptom:
+    def _trouble(self, told: Happened, rule: Rule, newest: Seen) -> tuple[str, Trouble]:
+        who, about = told.resource, _about(told)
+        key = digest(told.reason, rule.kind, str(rule.tell_times), who.cluster, who.namespace, about)
+        trouble = self._troubles.pop(key, None)
+        if trouble is None:
+            trouble = Trouble(
+                [*who[:4], who.node], about, told.reason, rule.kind, rule.strength, newest.time_ms, 0, _evidence(told),
+                newest.text, newest.at, pods=told.object_kind == "Pod",
+            )  # fmt: skip
+        self._troubles[key] = trouble
+        _bound(self._troubles, MOST_TROUBLES, self.dropped, "troubles")
+        if trouble.who[3] != who.pod:
+            trouble.who[3] = ""
+        if trouble.who[4] != who.node:
+            trouble.who[4] = ""
+        return key, trouble
+
+    def _tell(self, key: str, trouble: Trouble, *, ended: bool = False) -> Symptom:
         trouble.told_ms = trouble.last_ms
+        trouble.id = trouble.id or digest(key, str(minute_of(trouble.first_ms)))
         objects, counted = trouble.size()
-        kind = rule.kind if rule else trouble.probe
-        trouble.probe = kind
-        strength = rule.strength if rule else 0.5
-        if trouble.opens:
-            strength = 0.8 + 0.19 * (1 - 1 / max(objects, 1))
         cluster, namespace, workload, pod, node = trouble.who
         many = f"{objects} pods of " if trouble.pods and objects > 1 else ""
         where = f" in {namespace}" if namespace else ""
-        did = "restarted" if kind == "restart" else "had trouble"
-        said = (
-            f"{many}{trouble.about}{where} {did} ({trouble.reason}), {times(counted)} since {clock(trouble.first_ms)}"
-        )
+        did = "restarted" if trouble.kind == "restart" else "had trouble"
+        often = f"{times(counted)} since {clock(trouble.first_ms)}"
+        said = f"{many}{trouble.about}{where} {did} ({trouble.reason}), {often}"
         return Symptom(
-            id=digest(key, str(minute_of(trouble.first_ms))),
+            id=trouble.id,
             fingerprint=key,
-            kind="restart" if kind == "restart" else "event",
+            kind=trouble.kind,
             resource=Resource(cluster, namespace, workload, pod, "", node),
             start_ms=trouble.first_ms,
             seen_ms=max(trouble.last_ms, self._time_ms),
             last_ms=trouble.last_ms,
             ended=ended,
-            strength=round(strength, 3),
+            strength=round(0.99 - 0.19 / max(objects, 1), 3) if trouble.opens else trouble.strength,
             opens=trouble.opens,
             severity=WARN,
             name=trouble.reason,
@@ -195,7 +211,7 @@ class States:
         key = digest(told.resource.namespace, about)
         owner = self._owners.pop(key, [0, []])
         self._owners[key] = owner
-        self._bound(self._owners, MOST_OWNERS, "owners")
+        _bound(self._owners, MOST_OWNERS, self.dropped, "owners")
         if told.reason == "Pulling":
             image = image_of(text)
             if image in owner[1]:
@@ -221,60 +237,31 @@ class States:
         for each in sorted(told.observations, key=lambda o: (o.sent_ms, not o.firing)):
             self._hear(told.fingerprint, each.sent_ms)
             yield from self._notified(told, each)
-        self._bound(self._alerts, MOST_ALERTS, "alerts")
 
     def _notified(self, told: Fired, each: Notified) -> Iterator[Sign]:
         key = told.document.id  # of its fingerprint and start
-        known = self._alerts.pop(key, None)
-        if known is None:
-            old = each.firing and each.time_ms < self._first_ms - GROUP_MS
-            quiet = told.name in ALWAYS or old or not each.firing
-            known = [told.fingerprint, each.time_ms, each.sent_ms, 0, False, False, quiet, None]
-        self._alerts[key] = known
-        _, start_ms, _, told_ms, opens, over, quiet, _ = known
-        known[2] = max(known[2], each.sent_ms)
-        if quiet or over:
+        alarm = self._alarms.pop(key, None)
+        if alarm is None:
+            before = each.time_ms < self._first_ms - GROUP_MS
+            alarm = Alarm(each.time_ms, each.sent_ms, over=told.name in ALWAYS or before or not each.firing)
+        self._alarms[key] = alarm
+        _bound(self._alarms, MOST_ALARMS, self.dropped, "alerts")
+        alarm.sent_ms = max(alarm.sent_ms, each.sent_ms)
+        if alarm.over:
             return
-        if not each.firing:
-            known[5] = True
-            yield self._alert(known, told, each, ended=True)
-            return
-        level = told.severity if told.severity != UNKNOWN or "severity" in told.labels else WARN
-        lasts = known[2] - start_ms >= self._settings.alert_lasts_s * 1000
-        known[4] = opens or level >= CRITICAL or (level >= WARN and lasts)
-        if not told_ms or known[4] != opens or each.sent_ms - told_ms >= AGAIN_MS:
-            yield self._alert(known, told, each, ended=False)
+        alarm.over = not each.firing
+        opened, alarm.opens = alarm.opens, alarm.opens or self._pages(told, alarm, alarm.sent_ms)
+        if alarm.over or opened != alarm.opens or each.sent_ms - alarm.told_ms >= AGAIN_MS:
+            alarm.told_ms = each.sent_ms
+            symptom = _alert(told, each, alarm)
+            alarm.symptom = _plain(symptom)
+            yield symptom
 
-    def _alert(self, known: Row, told: Fired, each: Notified, *, ended: bool) -> Symptom:
-        fingerprint, start_ms, _, _, opens, _, _, _ = known
-        known[3] = each.sent_ms
-        about = told.resource.workload or told.resource.pod or told.resource.node
-        where = f" in {told.resource.namespace}" if told.resource.namespace else ""
-        whom = f" for {about}{where}" if about else where
-        state = (
-            f"was firing from {clock(start_ms)} to {clock(each.time_ms)}" if ended else f"fires since {clock(start_ms)}"
-        )
-        symptom = Symptom(
-            id=digest("alert", fingerprint, str(minute_of(start_ms))),
-            fingerprint=digest("alert", told.resource.cluster, fingerprint),
-            kind="alert",
-            resource=told.resource,
-            start_ms=start_ms,
-            seen_ms=each.sent_ms,
-            last_ms=each.sent_ms,
-            ended=ended,
-            strength=0.9 if opens else 0.6 if told.severity >= WARN or not told.severity else 0.3,
-            opens=opens,
-            severity=min(max(told.severity, 0), FATAL),
-            name=told.name,
-            text=f"Alert {told.name}{whom} {state}: {short(each.text)}",
-            evidence=dated_id("alert", told.document.id, start_ms),
-            at=(each.at,),
-            mentions=mentions(each.text, told.labels, own=told.resource.workload),
-            runbook_url=each.runbook_url,
-        )
-        known[7] = _plain(symptom)
-        return symptom
+    def _pages(self, told: Fired, alarm: Alarm, time_ms: int) -> bool:
+        """Critical at once; a warning when it has lasted, and so does what nobody has graded."""
+        alarm.lasting = told.severity >= WARN or (told.severity == UNKNOWN and "severity" not in told.labels)
+        lasted_ms = time_ms - alarm.start_ms
+        return told.severity >= CRITICAL or (alarm.lasting and lasted_ms >= self._settings.alert_lasts_s * 1000)
 
     # Time
 
@@ -284,38 +271,34 @@ class States:
         self._now_ms = max(self._now_ms, now_ms)
         drifted = self._time_ms + step_ms if step_ms <= MINUTE_MS else self._time_ms
         self._time_ms = min(max(self._crowd.reach(), drifted), self._now_ms)
+        if self._time_ms - self._looked_ms < LOOK_MS:
+            return
+        self._looked_ms = self._time_ms
         for key, trouble in list(self._troubles.items()):
             if self._time_ms - trouble.last_ms > QUIET_MS:
                 del self._troubles[key]
                 if trouble.told_ms:
-                    yield self._tell(key, trouble, None, ended=True)
-        for key, known in list(self._alerts.items()):
-            yield from self._still(key, known)
+                    yield self._tell(key, trouble, ended=True)
+        for key, alarm in list(self._alarms.items()):
+            yield from self._still(key, alarm)
 
-    def _still(self, key: str, known: Row) -> Iterator[Sign]:
+    def _still(self, key: str, alarm: Alarm) -> Iterator[Sign]:
         """An alert that lasts opens; one that is neither repeated nor resolved is over, whoever lost the word of it."""
-        if self._time_ms - known[2] > REPEATED_MS:
-            del self._alerts[key]
-            if known[7] and not known[5]:
-                yield _read(known[7], ended=True, seen_ms=self._time_ms)
-        elif known[7] and not known[4] and not known[5]:
-            last = known[7]
-            lasts = self._time_ms - known[1] >= self._settings.alert_lasts_s * 1000
-            level = last["severity"] or WARN
-            if lasts and level >= WARN:
-                known[4] = True
-                last |= {"opens": True, "strength": 0.85, "seen_ms": self._time_ms}
-                yield _read(last)
-
-    def _bound(self, held: dict[str, Any], most: int, what: str) -> None:
-        while len(held) > most:
-            del held[next(iter(held))]
-            self.dropped[what] = self.dropped.get(what, 0) + 1
+        if self._time_ms - alarm.sent_ms > REPEATED_MS:
+            del self._alarms[key]
+            if alarm.symptom and not alarm.over:
+                yield _read(alarm.symptom, ended=True, seen_ms=self._time_ms)
+            return
+        waits = alarm.lasting and not alarm.over and not alarm.opens
+        if waits and self._time_ms - alarm.start_ms >= self._settings.alert_lasts_s * 1000:
+            alarm.opens = True
+            alarm.symptom |= {"opens": True, "strength": LASTING, "seen_ms": self._time_ms}
+            yield _read(alarm.symptom)
 
     def dump(self) -> Json:
         state = {name: getattr(self, name) for name in _PLAIN}
-        troubles = {key: [getattr(each, name) for name in each.__slots__] for key, each in self._troubles.items()}
-        copied: Json = orjson.loads(orjson.dumps({**state, "crowd": self._crowd.row(), "troubles": troubles}))
+        state |= {"crowd": self._crowd.row(), "troubles": _rows(self._troubles), "alarms": _rows(self._alarms)}
+        copied: Json = orjson.loads(orjson.dumps(state))
         return copied
 
     @classmethod
@@ -325,10 +308,50 @@ class States:
             setattr(states, name, kept[name])
         states._crowd = Crowd(*kept["crowd"])
         states._troubles = {key: Trouble(*row) for key, row in kept["troubles"].items()}
+        states._alarms = {key: Alarm(*row) for key, row in kept["alarms"].items()}
         return states
 
 
-_PLAIN: Final = ("_now_ms", "_time_ms", "_first_ms", "_alerts", "_owners", "dropped")
+def _alert(told: Fired, each: Notified, alarm: Alarm) -> Symptom:
+    who = told.resource
+    about = who.workload or who.pod or who.node
+    where = f" in {who.namespace}" if who.namespace else ""
+    whom = f" for {about}{where}" if about else where
+    since = clock(alarm.start_ms)
+    state = f"was firing from {since} to {clock(each.time_ms)}" if alarm.over else f"has been firing since {since}"
+    return Symptom(
+        id=digest("alert", who.cluster, told.fingerprint, str(minute_of(alarm.start_ms))),
+        fingerprint=digest("alert", who.cluster, told.fingerprint),
+        kind="alert",
+        resource=who,
+        start_ms=alarm.start_ms,
+        seen_ms=each.sent_ms,
+        last_ms=each.sent_ms,
+        ended=alarm.over,
+        strength=PAGING if alarm.opens else WEAK if alarm.lasting else WEAKER,
+        opens=alarm.opens,
+        severity=told.severity,
+        name=told.name,
+        text=f"Alert {told.name}{whom} {state}: {short(each.text)}",
+        evidence=_evidence(told),
+        at=(each.at,),
+        mentions=mentions(each.text, told.labels, own=who.workload),
+        runbook_url=each.runbook_url,
+    )
+
+
+def _bound(held: dict[str, Any], most: int, dropped: dict[str, int], what: str) -> None:
+    """The idlest go; they are counted."""
+    while len(held) > most:
+        del held[next(iter(held))]
+        dropped[what] = dropped.get(what, 0) + 1
+
+
+def _rows(held: Mapping[str, Trouble | Alarm]) -> dict[str, Row]:
+    return {key: [getattr(each, name) for name in each.__slots__] for key, each in held.items()}
+
+
+_PLAIN: Final = ("_now_ms", "_time_ms", "_first_ms", "_looked_ms", "_owners", "dropped")
 
 
 def _about(told: Happened) -> str:
@@ -337,9 +360,9 @@ def _about(told: Happened) -> str:
     return who.workload or (who.pod or who.node) or f"{told.object_kind}/{told.object_name}"
 
 
-def _evidence(told: Happened) -> str:
-    day = told.document.day.replace(".", "")
-    return f"event-{day}-{told.document.id}"
+def _evidence(told: Happened | Fired) -> str:
+    kind = "event" if isinstance(told, Happened) else "alert"
+    return f"{kind}-{told.document.day.replace('.', '')}-{told.document.id}"
 
 
 def _plain(symptom: Symptom) -> Json:

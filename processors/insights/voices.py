@@ -5,15 +5,21 @@ from typing import Any, Final
 
 from processors.insights.usual import Usual
 from processors.insights.wording import short
-from schemas.documents import DAY_MS, HOUR_MS
+from schemas.documents import DAY_MS, HOUR_MS, MINUTE_MS, digest, minute_of
 from schemas.insights import SymptomKind
 from schemas.records import Resource
 from schemas.summaries import Said
 
 Row = list[Any]
 GROWING: Final = 2  # minutes: counts of known patterns come ten seconds late, and a lagging partition somewhat more
+# A speaker of rate r is silent for longer than 7/r once in a thousand times (Poisson: e^-7; `cag/cadence.py`), for 14/r
+# once in a million: a thousand speakers of ten lines a minute pause 600,000 times an hour.
+ODDS, GAPS = 14, 2
+STEADY_MINUTES, STEADY_RATE = 15.0, 2.0  # of history, lines a minute
+PATIENCE_MS: Final = 90_000  # at least, as counts may be ten seconds late and schedulers take half a minute
 CROWD: Final = 63  # speakers whose clocks are compared
 HEARD: Final = 4_096  # summaries after which a speaker that says nothing is no longer one of them
+DOCUMENTS: Final = 2_000  # pods that say one thing in a minute, and are counted one by one
 KNOWN: Final = -1.0  # in `Line.before`: what comes again is not new
 LIKE_WORDS: Final = 5  # at least, of patterns that are compared
 _FORGIVING: Final = 0.9  # a day: what was a peak of this hour two weeks ago counts for a quarter
@@ -37,6 +43,10 @@ class Episode:
     usual: float = 0.0  # a minute, as it began
     strength: float = 0.0
     opens: bool = False
+
+    def begin(self, start_ms: int) -> None:
+        """The minute in which it begins is part of its name."""
+        self.start_ms, self.id = start_ms, digest(self.fingerprint, str(minute_of(start_ms)))
 
     def row(self) -> Row:
         return [getattr(self, name) for name in self.__slots__]
@@ -76,10 +86,15 @@ class Line:
             return False
         return sum(a != b for a, b in zip(mine, its, strict=True)) <= 1 + (len(mine) >= 3 * LIKE_WORDS)
 
-    def take(self, said: Said) -> int:
-        """Join a summary; how many lines more that makes, and -1 when its minute is closed already."""
+    def refuses(self, said: Said) -> str:
+        """Why this summary is not counted; empty when it is."""
         if said.minute_ms <= self.closed_ms:
-            return -1
+            return "late"
+        documents: Row | dict[str, Row] = next((each[2] for each in self.growing if each[0] == said.minute_ms), {})
+        return "documents" if len(documents) >= DOCUMENTS and said.document.id not in documents else ""
+
+    def take(self, said: Said) -> int:
+        """Join a summary; how many lines more that makes."""
         minute = next((each for each in self.growing if each[0] == said.minute_ms), None)
         if minute is None:
             minute = [said.minute_ms, 0, {}]
@@ -213,6 +228,14 @@ class Voice:
         voice.episodes = {kind: Episode(*each) for kind, each in episodes.items()}
         voice.lines = {key: Line.read(each) for key, each in lines}
         return voice
+
+
+def patience_ms(speaker: Voice | Line) -> float:
+    """How long it may be silent; for ever when it has no rhythm, or one too slow to judge."""
+    usual = speaker.usual
+    if usual.minutes < STEADY_MINUTES or usual.mean < STEADY_RATE:
+        return float("inf")
+    return max(PATIENCE_MS, GAPS * speaker.gap_ms, ODDS * MINUTE_MS / usual.mean)
 
 
 class Crowd:
