@@ -10,8 +10,9 @@ from schemas.insights import Cause
 Due = Literal["", "look", "tell", "end"]
 LONGEST_QUIET_S: Final = 3_600.0  # one that flaps is over after an hour of silence at the latest
 # A firing alert is said again after four hours (Alertmanager's repeat_interval), an event that goes on after five
-# minutes (client-go's EventSourceObjectSpamFilter): their silence says nothing before that. Else their end is told.
-LASTS_S: Final = {"alert": 15_000.0, "event": 420.0, "restart": 420.0}
+# minutes (client-go's EventSourceObjectSpamFilter), missing metrics are told once and given up after an hour: their
+# silence says nothing before that. Else their end is told.
+LASTS_S: Final = {"alert": 15_000.0, "event": 420.0, "restart": 420.0, "metric-missing": 3_660.0}
 LEAPS: Final = 4  # silence that is seen in one step counts as a quarter of the quiet time at most: see `patience`
 CALMING: Final = 10  # a long incident is told anew once in a tenth of its age: who reads its topic knows it by then
 

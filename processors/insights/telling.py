@@ -69,7 +69,8 @@ def title_of(incident: Incident, causes: Sequence[Cause]) -> str:
     own = telling((s for s in incident.symptoms.values() if at in (place_of(s.resource), _pod(s))), 1)
     best = own or telling(incident.symptoms.values(), 1)
     parts = [f"{spoken(at)}: {_what(incident, best[0])}" if best else spoken(at)]
-    if others := len(incident.places) - (at in incident.places):
+    place = place_of(own[0].resource) if own else at
+    if others := len(incident.places) - (place in incident.places):
         parts.append(f"{others} more affected")
     if incident.change:
         minutes = max(0, incident.started_ms - incident.change.time_ms) // 60_000

@@ -146,7 +146,7 @@ def test_nothing_is_told_when_nothing_is_new() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "over_s"), [("pattern-burst", 300), ("event", 420), ("alert", 15_000)], ids=str
+    ("kind", "over_s"), [("pattern-burst", 300), ("event", 420), ("alert", 15_000), ("metric-missing", 3_660)], ids=str
 )  # fmt: skip
 def test_silence_ends_it_as_soon_as_that_kind_would_be_heard_again(kind: str, over_s: int) -> None:
     told = play([symptom(at(), kind=kind)], 16_000)
