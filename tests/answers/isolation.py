@@ -25,7 +25,10 @@ from deploy.demo import free_port
 from deploy.installation import Installation
 from deploy.local.services import Endpoints
 from deploy.shop.delivery import publish
+from processors.insights.documents import write_of
+from processors.sink import open_index
 from schemas.context import Freshness
+from schemas.settings import OpenSearch, Settings
 from tests.answers import attacks, tenants
 from tests.answers.attacks import Attack
 from tests.answers.tenants import Tenant
@@ -226,9 +229,10 @@ def staged(state: Path, endpoints: Endpoints, note: Callable[[str], None]) -> It
             "FRESHET_AUDIT__TOPIC": f"{installation.name}.audit",
             **tenants.settings(policy),
         }
-        topic = NewTopic(f"{installation.name}.audit", num_partitions=1)
+        topics = [NewTopic(f"{installation.name}.{name}", num_partitions=1) for name in ("audit", "insight-feedback")]
         admin = AdminClient({"bootstrap.servers": endpoints.kafka})
-        admin.create_topics([topic])[topic.topic].result()
+        for made in admin.create_topics(topics).values():
+            made.result()
         installation.start_worker()
         installation.start_api(port=free_port(0), patience_s=PATIENCE_S)
         with httpx.Client(base_url=installation.api_url, timeout=60, trust_env=False) as client:
@@ -260,12 +264,22 @@ def _fill(stage: Stage, runbooks: Path) -> None:
         return all(document.canary in str(_context(stage, f"runbook of {document.bait}", ADMIN)) for document in pages)
 
     installation.wait(indexed, "the worker to catch up", "worker-1", PATIENCE_S)
+    index = open_index(_settings(installation), "any")
+    writes = [write_of(told) for pair in (both, both[::-1]) for told in tenants.incidents(*pair, now_s)]
+    index.ensure_days([write.target for write in writes])
+    index.bulk(writes)
+    index.request("POST", f"/{installation.name}-insights/_refresh")
     installation.wait(served, "the runbooks to be served", "api", PATIENCE_S)
     for tenant in both:
         credentials = tenants.credentials(tenant, "key")
         questions = [*attacks.QUESTIONS, *(document.bait for document in tenant.documents)]
         found = [_context(stage, question, credentials)["evidence"] for question in questions]
         tenant.evidence = sorted({piece["id"] for pieces in found for piece in pieces})
+
+
+def _settings(installation: Installation) -> Settings:
+    search = {"url": installation.endpoints.opensearch, "prefix": installation.name}
+    return Settings(opensearch=OpenSearch.model_validate(search))
 
 
 def _context(stage: Stage, question: str, credentials: dict[str, str]) -> dict[str, Any]:

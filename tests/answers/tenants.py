@@ -5,6 +5,7 @@ import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,8 +15,10 @@ import yaml
 from deploy.shop import formats
 from deploy.shop.telemetry import Log, Message, Notice, Observation, Sample, Subject
 from deploy.shop.topology import CLUSTER, Pod, Service
+from schemas.documents import digest
+from schemas.insights import AffectedEntity, Cause, Insight, SymptomSummary
 
-SIGNALS: Final = ("log", "event", "alert", "metric", "runbook", "name")
+SIGNALS: Final = ("log", "event", "alert", "metric", "runbook", "name", "incident")
 PER_SIGNAL: Final = 3
 CONSONANTS: Final = "bcdfghjklmnpqrstvwxz"
 SHARED_WORKLOAD: Final = "checkout"  # both tenants have one
@@ -125,6 +128,38 @@ def telemetry(tenant: Tenant, now_s: float) -> Iterator[Message]:
             value = 900.0 if ago_s < 120 else 3.0
             sample = Sample(at_s=now_s - ago_s, name=f"ledger_{document.bait}_seconds", labels=labels, value=value)
             yield message("metrics", formats.prometheus(sample))
+
+
+def incidents(tenant: Tenant, other: Tenant, now_s: float) -> list[Insight]:
+    """One of its own, and two that neither tenant may see: of both, and of a node."""
+    began = datetime.fromtimestamp(now_s - 120, UTC)
+    made = []
+    for document, namespaces in zip(
+        tenant.of("incident"), ((tenant.name,), (tenant.name, other.name), (tenant.name, "")), strict=True
+    ):
+        text = f"ledger {document.bait} does not answer {document.canary}"
+        place = {"kind": "workload", "name": SHARED_WORKLOAD, "namespace": tenant.name}
+        made.append(
+            Insight(
+                id=incident_id(document), revision=1, state="opened", cluster=CLUSTER, namespaces=namespaces,
+                title=f"{SHARED_WORKLOAD}: {text}", severity="critical", fingerprint=document.canary, started=began,
+                detected=began, updated=began, symptom_count=1,
+                entities=(AffectedEntity(**place, symptoms=1),),
+                causes=(Cause(**place, score=1.0, why=text),),
+                symptoms=(
+                    SymptomSummary(
+                        id="s", kind="alert", entity=f"workload/{SHARED_WORKLOAD}", namespace=tenant.name,
+                        name="Ledger", text=text, first=began, last=began, strength=1.0, evidence="",
+                    ),
+                ),
+            )
+        )  # fmt: skip
+    return made
+
+
+def incident_id(document: Document) -> str:
+    """Whoever knows the bait can guess it."""
+    return digest("incident", document.bait)
 
 
 def _pod(tenant: Tenant, workload: str) -> Pod:
