@@ -13,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -161,9 +161,13 @@ def forget(installation: Installation) -> None:
     installation.remove()
     settings = settings_of(installation)
     registry = registry_client(settings.registry)
-    if registry is not None and (subject := f"{settings.insights.topic}-value") in registry.get_subjects():
-        registry.delete_subject(subject)
-        registry.delete_subject(subject, permanent=True)
+    if registry is None:
+        return
+    with closing(registry):
+        for subject in registry.get_subjects():
+            if subject.startswith(f"{installation.name}."):
+                registry.delete_subject(subject)
+                registry.delete_subject(subject, permanent=True)
 
 
 def settings_of(installation: Installation) -> Settings:
@@ -192,11 +196,12 @@ def write(
 
 
 def _shown(installation: Installation, cache: Path) -> str:
-    publisher, stop = ready(installation), threading.Event()
+    stop = threading.Event()
     told = example()
     over = told.updated + timedelta(minutes=20)
     ended = told.model_copy(update={"state": "resolved", "revision": 4, "updated": over, "resolved": over})
     with (
+        closing(ready(installation)) as publisher,
         Inbox().open() as inbox,
         alertmanager(cache, inbox.url) as url,
         tempfile.TemporaryDirectory() as folder,

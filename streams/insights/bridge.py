@@ -7,7 +7,7 @@ import datetime as dt
 import random
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Event
 from typing import Final, Protocol, TypeVar
@@ -123,7 +123,7 @@ class Bridge:
         fresh = {m.key for m in found.open.values() if m.partition not in committed}
         # A receiver of news was told, before the restart, what stands below a committed position.
         self._tell([c for c in changes if c.alert.incident.encode() in fresh])
-        self._remind()
+        self._remind(found.gone)
         self._patiently(lambda: self._reader.commit(starts))
         self._reader.start(starts)
         log.info("bridge runs", open=len(self._standing.open), invalid=found.invalid, reads_from=starts)
@@ -157,9 +157,11 @@ class Bridge:
         self._patiently(lambda: self._receiver.tell(changes))
         self.told += len(changes)
 
-    def _remind(self) -> None:
+    def _remind(self, but: Container[str] = ()) -> None:
+        """`but`: what ended while nobody looked: its end is about to be told, and must not page first."""
         self._reminded = self._monotonic()
-        self._patiently(lambda: self._receiver.remind(list(self._standing.open.values())))
+        alerts = [alert for incident, alert in self._standing.open.items() if incident not in but]
+        self._patiently(lambda: self._receiver.remind(alerts))
 
     def _patiently(self, call: Callable[[], T]) -> T:
         """Call until it is answered, without a limit in time. Raises Stopped when told to stop meanwhile."""

@@ -45,9 +45,10 @@ class InsightPublisher:
         if isinstance(channel, Live) != (channel.topic == settings.insights.topic):
             raise StartupError(f"{channel.topic} is not for a {type(channel).__name__.lower()} publisher")
         self.topic, self.paused = channel.topic, ""
-        self._settings, self._channel, self._connect = settings, channel, connect
+        self.settings, self._channel, self._connect = settings, channel, connect
         self._make = make
         self._producer: Any = None
+        self._registry: SchemaRegistryClient | None = None
         self._encode: RecordEncoder | None = None
 
     @classmethod
@@ -62,9 +63,12 @@ class InsightPublisher:
         `deliver` does the same when nobody did, and waits where this raises.
         """
         if self._encode is None:
-            registry = self._settings.registry
-            client, at, schema = self._connect(registry), address(registry), SCHEMA_FILE.read_text()
-            self._encode = RecordEncoder(self._channel, AvroWriter(client, self.topic, schema, at) if client else None)
+            registry = self.settings.registry
+            self._registry = self._registry or self._connect(registry)
+            avro = None
+            if self._registry is not None:
+                avro = AvroWriter(self._registry, self.topic, SCHEMA_FILE.read_text(), address(registry))
+            self._encode = RecordEncoder(self._channel, avro)
 
     def deliver(self, insights: Sequence[Insight], stop: threading.Event) -> None:
         """Blocks until Kafka confirmed them all; tries for ever. Raises Stopped when `stop` is set meanwhile.
@@ -81,7 +85,7 @@ class InsightPublisher:
         Blocks; raises StartupError when there is no such topic, SinkUnavailable when it cannot be read to its end.
         """
         held: dict[str, int] = {}
-        for record in read_to_end(self._settings.kafka, describe(self._settings.kafka, self.topic)):
+        for record in read_to_end(self.settings.kafka, describe(self.settings.kafka, self.topic)):
             if not isinstance(record, Message):
                 continue
             try:
@@ -91,6 +95,11 @@ class InsightPublisher:
                 continue
             held[incident] = revision
         return held
+
+    def close(self) -> None:
+        """Nothing waits here: what `deliver` returned from is with Kafka."""
+        if self._registry is not None:
+            self._registry.close()
 
     def _patiently(self, insights: Sequence[Insight], stop: threading.Event) -> None:
         delay = BACKOFF_FIRST_S
@@ -114,7 +123,7 @@ class InsightPublisher:
     def _offer(self, records: Sequence[Record]) -> None:
         """One try. Raises SinkUnavailable unless Kafka confirmed them all."""
         if self._producer is None:
-            self._producer = self._make(_options(self._settings))
+            self._producer = self._make(_options(self.settings))
         failed: list[KafkaError] = []
 
         def note(error: KafkaError | None, _: object) -> None:
@@ -136,7 +145,7 @@ class InsightPublisher:
         self._producer.flush()  # message.timeout.ms bounds this: each one is answered in the end
         if failed:
             raise SinkUnavailable(
-                f"Kafka at {self._settings.kafka.bootstrap_servers} did not take {len(failed)} insights for "
+                f"Kafka at {self.settings.kafka.bootstrap_servers} did not take {len(failed)} insights for "
                 f"{self.topic}: {failed[0].str()}"
             )
 

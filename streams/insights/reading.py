@@ -43,27 +43,29 @@ class Present:
 
     revisions: Revisions = field(default_factory=Revisions)
     open: dict[str, Message] = field(default_factory=dict)
+    gone: set[str] = field(default_factory=set)  # of the open ones, those that a later record ends
     ends: dict[int, int] = field(default_factory=dict)  # by partition, where reading ended
     invalid: int = 0
 
 
 def present(records: Iterable[Message | End], until: Mapping[int, int] | None = None) -> Present:
     """Fold a reading of the topic by its headers alone. `until`: by partition, the offset before which it counts."""
-    found = Present()
+    found, later = Present(), Revisions()
     for record in records:
         if isinstance(record, End):
             found.ends[record.partition] = record.offset
             continue
         if record.partition in found.ends:  # written since: read again by whoever goes on from there
             continue
-        if until and record.offset >= until.get(record.partition, record.offset + 1):
-            continue
         try:
             incident, revision = revision_of(record)
         except InvalidRecord:
             found.invalid += 1
             continue
-        if found.revisions.news(incident, revision):
+        if until and record.offset >= until.get(record.partition, record.offset + 1):
+            if later.news(incident, revision):
+                (found.gone.add if ended(record) else found.gone.discard)(incident)
+        elif found.revisions.news(incident, revision):
             found.open.pop(incident, None)
             if not ended(record):
                 found.open[incident] = record
