@@ -114,12 +114,16 @@ def _places(ordered: Sequence[Symptom], topology: Topology, complaints: dict[str
     for symptom in ordered:
         owner = owner_of(symptom.resource)
         places.setdefault(owner, _Place(owner)).symptoms.append(symptom)
-        named = topology.resolve(symptom.mentions, symptom.resource)
+        # Labels name callers, too: nobody complains about who depends on him.
+        named = [
+            entity
+            for entity in topology.resolve(symptom.mentions, symptom.resource)
+            if entity != owner and (topology.distance(owner, entity) or topology.distance(entity, owner) is None)
+        ]
         complaints[symptom.id] = bool(named)
         for entity in named:
-            if entity != owner:
-                blamers = places.setdefault(entity, _Place(entity)).blamers
-                blamers[owner] = min(blamers.get(owner, symptom.start_ms), symptom.start_ms)
+            blamers = places.setdefault(entity, _Place(entity)).blamers
+            blamers[owner] = min(blamers.get(owner, symptom.start_ms), symptom.start_ms)
     return places
 
 

@@ -85,6 +85,13 @@ def test_what_comes_first(symptoms: list[Symptom], name: str) -> None:
     assert first(symptoms).name == name
 
 
+def test_labels_name_callers_too_and_that_blames_nobody() -> None:
+    asked = symptom("redis", kind="metric-shift", name="latency_seconds", mentions=("cart", "destination"))
+    causes = ranked([asked, symptom("search", 1)], (), shop())
+    assert "cart" not in {cause.name for cause in causes}
+    assert first([asked, symptom("cart", kind="metric-shift", name="latency_seconds")]).name == "redis"
+
+
 def test_what_was_changed_just_before() -> None:
     assert first([symptom("mail"), symptom("search")], change("search", 60)).name == "search"
     assert first([symptom("mail"), symptom("search")], change("search", 7_200)).name == "mail"

@@ -41,7 +41,6 @@ from tests.evaluation.insights.rootcause import (
     Case,
     Ear,
     Json,
-    began,
     by_group,
     given,
     heard,
@@ -163,15 +162,13 @@ def _ours(folder: Path, name: str, cases: Sequence[Case]) -> tuple[list[Answer],
         following = waiting[0].inject_ms if waiting else math.inf
         if current and time_ms >= min(current.inject_ms + ASKED_MS, following):
             whole.append(of_insights(insights))
-            since = current.inject_ms - MINUTE_MS
-            signs = [(at, sign) for at, sign in ear.heard if began(sign) >= since]
-            alone.append(of_symptoms(signs, state, name, current))
+            alone.append(of_symptoms(ear.heard, state, name, current))
             current = None
         if time_ms >= following:
             current = waiting.pop(0)
             cluster = state.cluster(name)
             fresh = Correlator(name, cluster.topology, settings.correlation)
-            ear = Ear(fresh)
+            ear = Ear(fresh, since_ms=current.inject_ms - MINUTE_MS)
             cluster.correlator = ear  # type: ignore[assignment]
             insights = []
         if time_ms > last_ms:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from statistics import median, quantiles
 from typing import Any, Final
 
@@ -39,11 +40,13 @@ class Ear:
     """Stands before a correlator and remembers what it is told, and when."""
 
     correlator: Any
+    since_ms: int = 0  # what began before is not passed on
     heard: list[tuple[int, Sign]] = field(default_factory=list)
 
     def add(self, sign: Sign, now_ms: int) -> None:
-        self.heard.append((now_ms, sign))
-        self.correlator.add(sign, now_ms)
+        if began(sign) >= self.since_ms or isinstance(sign, Change):
+            self.heard.append((now_ms, sign))
+            self.correlator.add(sign, now_ms)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.correlator, name)
@@ -121,12 +124,16 @@ def given(table: Table, cluster: str, namespace: str, topology: Topology) -> Ans
 
 
 def of_insights(insights: Sequence[tuple[int, Insight]]) -> Answer:
-    """What a subscriber reads first: the incident with most symptoms, as it stands at the end; when the first came."""
+    """What a subscriber reads: the first cause of each incident as it stands at the end, the largest incident first,
+    then their second causes, and so on; and when the first of them came.
+    """
     if not insights:
         return Answer()
-    newest = {insight.id: insight for _, insight in insights if insight.state != "merged"}
-    largest = max(newest.values(), key=lambda each: (each.symptom_count, each.id), default=insights[-1][1])
-    return _answer(largest.causes, min(at_ms for at_ms, _ in insights))
+    newest = {insight.id: insight for _, insight in insights}
+    largest = sorted(newest.values(), key=lambda each: (each.state == "merged", -each.symptom_count, each.id))
+    rounds = zip_longest(*(insight.causes for insight in largest))
+    causes = [cause for together in rounds for cause in together if cause is not None]
+    return _answer(causes, min(at_ms for at_ms, _ in insights))
 
 
 def _answer(causes: Sequence[Cause], detected_ms: int | None) -> Answer:
