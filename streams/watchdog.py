@@ -55,6 +55,28 @@ class Progress:
         return self.taken - self.acknowledged
 
 
+class Pulse:
+    """Notices that the whole process stood still for so long that others may have been given its partitions.
+
+    What it then still publishes could come after what they did. `beat` every second or so, in a thread of its own.
+    """
+
+    def __init__(self, limit_s: float, clock: Callable[[], float]) -> None:
+        self._limit_s, self._clock = limit_s, clock
+        self._at: float | None = None  # it has not begun
+
+    def beat(self) -> None:
+        """Leaves when the beat before was too long ago."""
+        self.check()
+        self._at = self._clock()
+
+    def check(self) -> None:
+        """The same, for whoever is about to publish: on waking it may be quicker than the thread that beats."""
+        still_s = 0.0 if self._at is None else self._clock() - self._at
+        if still_s > self._limit_s:
+            leave(Exit.STUCK, "the process was frozen, others may own its partitions", seconds=round(still_s, 1))
+
+
 class Watchdog:
     """Notices a worker that makes no progress although nothing is said to be away."""
 

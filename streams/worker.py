@@ -46,6 +46,7 @@ log = structlog.get_logger()
 
 CHECKED_EVERY_S: Final = 5.0
 EMBEDDED_EVERY_S: Final = 0.5  # of rest for the pipeline after as long a turn of the model
+BEAT_S: Final = 0.5  # of the pulse by which a freeze is noticed
 AGAIN_S: Final = 1.0  # before a service that is away is asked again
 MISPLACED_ROUNDS: Final = 6  # 30 s: longer than a living leader takes to notice new partitions (10 s)
 SIGNALS: Final = {"log": "logs", "metric": "metrics", "event": "events", "alert": "alerts"}  # signal -> --only
@@ -342,6 +343,8 @@ def run(settings: Settings, only: Collection[str] = CHOICES) -> None:
         rounds("runbooks", 1.0, worker.runbooks.repair, worker.metrics.put_off)
     if settings.worker.metrics_port:
         serve_metrics(settings.worker.metrics_port, worker.registry)
+    if worker.insights:
+        rounds("pulse", BEAT_S, worker.insights.pulse.beat, worker.metrics.put_off)
     if worker.summaries:
         rounds("ticks", settings.insights.tick_s, worker.summaries.tick, worker.metrics.put_off)
     rounds("housekeeping", 1.0, worker.sink.publish, worker.metrics.put_off)

@@ -32,7 +32,7 @@ from streams.insights.snapshots import SLOTS, Snapshots
 from streams.insights.summaries import SummaryProducer
 from streams.intake import message_of
 from streams.metrics import InsightMetrics
-from streams.watchdog import Progress
+from streams.watchdog import Progress, Pulse
 
 log = structlog.get_logger()
 
@@ -105,6 +105,7 @@ class InsightAgent:
         self._ours: frozenset[int] = frozenset()
         self._published: dict[str, int] = {}
         self._lock = threading.Lock()
+        self.pulse = Pulse(settings.worker.session_timeout_s, time.monotonic)
         self.topic_ids: Mapping[str, str] = {}
 
     @classmethod
@@ -252,6 +253,7 @@ class InsightAgent:
         new = [(i, sent_ms) for i, sent_ms in told if i.revision > self._published.get(i.id, 0)]
         complete = {(i.id, i.revision): self._guides.attach(i) for i, _ in told}
         if new:
+            self.pulse.check()
             self._publisher.deliver([complete[i.id, i.revision] for i, _ in new], self._stop)
             now_ms = self._wall_ms()
             for insight, sent_ms in new:

@@ -9,6 +9,7 @@ Then a worker that is broken on purpose must be caught.
 import itertools
 import json
 import os
+import signal
 import sys
 import tempfile
 import threading
@@ -29,6 +30,7 @@ from deploy.local import services
 from deploy.local.services import Endpoints
 from schemas.errors import FreshetError
 from tests.benchmarks.machine import hardware
+from tests.faults.crew import SESSION_S
 from tests.faults.insight_check import Outcome, check
 from tests.faults.insight_site import WORKERS, InsightSite, crash_plan, insight_site
 from tests.faults.insight_traffic import plant, play, schedule
@@ -37,6 +39,7 @@ from tests.faults.insight_worker import BROKEN, CRASH
 notes = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
 TAIL_S: Final = 45.0  # of traffic after the last incident: what was begun is told to its end
+FREEZE_S: Final = 4.0  # beyond the session
 START_S: Final = 8.0  # until workers have joined
 
 
@@ -47,6 +50,7 @@ class Size:
     every_s: float  # from one incident to the next
     calm: float  # share of the incidents before the first kill
     away_s: float  # of the registry, once
+    freezes: int = 0  # of a worker, for longer than its session: another one goes on meanwhile
     tail_s: float = TAIL_S
     controls: tuple[str, ...] = ()
 
@@ -54,7 +58,7 @@ class Size:
 SMALL: Final = Size(
     incidents=20, kills=5, every_s=0.8, calm=0.3, away_s=3.0, tail_s=12.0, controls=("snapshot-before-publishing",)
 )
-FULL: Final = Size(incidents=200, kills=50, every_s=1.5, calm=0.25, away_s=8.0, controls=tuple(BROKEN))
+FULL: Final = Size(incidents=200, kills=50, every_s=1.5, calm=0.2, away_s=8.0, freezes=3, controls=tuple(BROKEN))
 CONTROL: Final = Size(incidents=12, kills=3, every_s=0.8, calm=0.2, away_s=0.0, tail_s=10.0)
 
 
@@ -109,14 +113,28 @@ class Trial:
         rng.shuffle(points)
         time.sleep(max(0.0, from_s - time.time()))
         self.site.crashes = crash_plan(list(itertools.islice(itertools.cycle(points), self.size.kills)))
-        pause_s = (to_s - from_s) / self.size.kills
-        away_at = self.size.kills // 2
-        for turn in range(self.size.kills):
-            if turn == away_at and self.size.away_s:
+        kills = self.size.kills
+        freezing = {kills * n // (self.size.freezes + 1) for n in range(1, self.size.freezes + 1)}
+        for turn in range(kills):
+            if turn == kills // 2 + 1 and self.size.away_s:
                 self.site.registry.shut = True
                 threading.Timer(self.size.away_s, self._let_in).start()
                 self.note(f"the registry is away for {self.size.away_s:g} s")
-            self._kill(turn % WORKERS + 1, from_s + (turn + rng.random()) * pause_s)
+            if turn in freezing:
+                self._freeze(turn % WORKERS + 1)
+            pause_s = max(0.0, to_s - time.time()) / (kills - turn)
+            self._kill(turn % WORKERS + 1, time.time() + 2 * pause_s * rng.random())
+
+    def _freeze(self, number: int) -> None:
+        while not self.site.lives(number):
+            time.sleep(0.05)
+        starts = self.site.starts
+        self.site.signal(number, signal.SIGSTOP)
+        time.sleep(SESSION_S + FREEZE_S)
+        self.site.signal(number, signal.SIGCONT)
+        self.note(f"worker {number} was frozen for {SESSION_S + FREEZE_S:g} s")
+        while self.site.starts == starts:  # it leaves by itself
+            time.sleep(0.05)
 
     def _let_in(self) -> None:
         self.site.registry.shut = False

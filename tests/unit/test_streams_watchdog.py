@@ -6,7 +6,7 @@ import pytest
 
 from schemas.errors import SinkUnavailable
 from streams import watchdog
-from streams.watchdog import Progress, Watchdog, rounds
+from streams.watchdog import Progress, Pulse, Watchdog, rounds
 
 
 @pytest.mark.parametrize(
@@ -78,3 +78,19 @@ def test_rounds_put_off_what_is_away_and_leave_on_a_defect(monkeypatch: pytest.M
     stop = rounds("test", 0.01, call, lambda: put_off.append(1))
     assert ended.wait(5)
     assert (left, put_off) == ([70], [1])
+
+
+@pytest.mark.parametrize(("still_s", "leaves"), [(5.0, False), (11.0, True)])
+@pytest.mark.parametrize("first", ["beat", "check"])
+def test_who_was_frozen_publishes_nothing_more(
+    monkeypatch: pytest.MonkeyPatch, still_s: float, leaves: bool, first: str
+) -> None:
+    left: list[object] = []
+    monkeypatch.setattr(watchdog, "leave", lambda code, *_, **__: left.append(code))
+    now = 100.0
+    pulse = Pulse(10.0, lambda: now)
+    pulse.check()  # nothing has begun yet
+    pulse.beat()
+    now += still_s
+    getattr(pulse, first)()
+    assert bool(left) is leaves
