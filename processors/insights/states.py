@@ -279,6 +279,8 @@ class States:
                 del self._troubles[key]
                 if trouble.told_ms:
                     yield self._tell(key, trouble, ended=True)
+            elif 0 < trouble.told_ms < trouble.last_ms and self._time_ms - trouble.told_ms >= AGAIN_MS:
+                yield self._tell(key, trouble)
         for key, alarm in list(self._alarms.items()):
             yield from self._still(key, alarm)
 
