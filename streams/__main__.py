@@ -47,9 +47,9 @@ def run_worker(
 ) -> None:
     """Consume, fold, index, acknowledge. Stops on SIGTERM with everything flushed.
 
-    Exit codes: 1 could not start, 70 defect, 71 no progress, 72 too many dead letters, 73 a topic was replaced,
-    74 another generation is live (a restart follows it), 75 stopped while a service was away. Whatever the code,
-    nothing unfinished is acknowledged: start it again.
+    Exit codes: 1 could not start, 70 defect, 71 no progress or frozen for long, 72 too many dead letters, 73 a topic
+    was replaced, 74 another generation is live (a restart follows it), 75 stopped while a service was away. Whatever
+    the code, nothing unfinished is acknowledged: start it again.
     """
     chosen = {name.strip() for name in only.split(",") if name.strip()} or set(worker.CHOICES)
     if unknown := chosen - set(worker.CHOICES):
