@@ -32,12 +32,12 @@ TAIL_PRIOR: Final = 3.0  # exceedances assumed before any is seen: few make the 
 TAIL_MOST: Final = 50.0  # exceedances that count, so that the tail follows a series that changes
 TAIL_CLIP: Final = 8.0  # usual excesses: a larger one teaches no more than that
 UNSEEN: Final = 1.5  # decades beyond the one in so many points seen that are believed,
-UNSEEN_KNOWN: Final = 5.0  # and one more for so many exceedances seen
+UNSEEN_KNOWN: Final = 50.0  # and one more for so many exceedances seen
 MOST: Final = 10.0  # decades: beyond, the estimate says nothing
 FADES_DAY: Final = 4.0  # decades a day: how fast what was told is forgotten,
-FADES_POINT: Final = 0.005  # and a point, for series of few points a day
+FADES_POINT: Final = 0.01  # and a point, for series of few points a day
 REST: Final = 0.5  # what is told is remembered by this much more of its news, so that a climb is told once
-YOUNG: Final = 50  # points before anything is told
+YOUNG: Final = 30  # points before anything is told
 GAP: Final = 10.0  # usual intervals: after a longer silence the smoothed deviation starts anew
 WIDE: Final = 3.0  # usual deviations on either side: the band. Of a normal distribution 1.7 % lie outside
 SHORT: Final = 3  # points in a row outside of the band: fewer are a spike
@@ -206,7 +206,7 @@ class Band:
 
         memory = max(0.0, self.memory - FADES_DAY * passed / DAY_MS - FADES_POINT)
         news = surprise - memory if self.points >= YOUNG else 0.0
-        if news > 0.0:
+        if news > 0.0 and run:  # what is within the band is no news
             memory = surprise + REST * news
         else:
             news = 0.0

@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, Self
 
-from processors.insights.band import LARGEST, YOUNG, Band, Score
+from processors.insights.band import LARGEST, SHORT, YOUNG, Band, Score
 from processors.insights.silence import Silences
 from schemas.documents import DAY_MS, MINUTE_MS, digest
 from schemas.evidence_id import minutes_id
@@ -19,13 +19,15 @@ from schemas.summaries import Point, Sampled
 
 Json = dict[str, Any]
 
-# Thousands of series are watched at once. Of 10,000 with 1,440 points a day, of which ten in a row are one judgement
-# (`band.SMOOTH`), 1.4 pass six decades in a day by chance alone, and 144 pass four.
-TOLD: Final = 4.0  # decades: a symptom, which can join an incident
-OPENS: Final = 6.0  # decades: opens an incident, if it lasts
+# Thousands of series are watched at once. Of 1,000 with 1,440 points a day, of which ten in a row are one judgement
+# (`band.SMOOTH`), 1.4 pass five decades in a day by chance alone, and 144 pass three. A band believes five decades
+# after a day or two of points, so that nothing young opens an incident.
+TOLD: Final = 3.0  # decades: a symptom of at least `band.SHORT` points, which can join an incident
+SUDDEN: Final = 4.0  # and one of fewer points: those are what heavy tails are made of
+OPENS: Final = 5.0  # decades: opens an incident, if it lasts
 LASTS_MS: Final = 5 * MINUTE_MS  # the usual `for:` of alert rules
 LASTS_POINTS: Final = 3
-MATERIAL: Final = 0.25  # of what is usual: a smaller change may be certain and yet matter to nobody
+MATERIAL: Final = 0.5  # of what is usual: a smaller change may be certain and yet matter to nobody
 TREND_DAYS: Final = 2  # before so many are known, a trend may be the hour of the day
 BACK_MS: Final = 3 * MINUTE_MS  # in its band for so long: over
 TELL_MS: Final = MINUTE_MS  # between two tellings of the same symptom
@@ -219,6 +221,8 @@ def _follow(series: str, watched: Watched, score: Score, measure: float, now_ms:
         watched.back_ms = watched.back_ms or time_ms
         return [_over(series, watched, now_ms)] if time_ms - watched.back_ms >= BACK_MS else []
     if not watched.start_ms:
+        if abs(score.run) < SHORT and score.surprise < SUDDEN:
+            return []
         watched.start_ms = time_ms - int((abs(score.run) - 1) * watched.band.interval)
         watched.seen_ms, watched.told_ms, watched.peak, watched.opens = now_ms, 0, 0.0, False
         watched.low, watched.high = score.low, score.high

@@ -111,8 +111,8 @@ def test_what_is_sent_twice_changes_nothing(again: int) -> None:
 
 def test_later_summary_of_a_minute_replaces_the_first() -> None:
     first, later = SeriesBands(Detection()), SeriesBands(Detection())
-    told(first, (sampled(i + part, noise(i) * part * 2) for i in range(50) for part in (0.25, 0.5)))
-    told(later, (sampled(i + 0.5, noise(i)) for i in range(50)))
+    told(first, (sampled(i + part, noise(i) * part * 2) for i in range(20) for part in (0.25, 0.5)))
+    told(later, (sampled(i + 0.5, noise(i)) for i in range(20)))
     assert first.dump()["young"][0][1] == later.dump()["young"][0][1]
 
 
