@@ -1,6 +1,7 @@
 """`python -m tests.evaluation.insights [NAMES]`: how good insights are, beside simple peers in the same run."""
 
 import importlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -23,9 +24,12 @@ is only listed.
 
 The last line is one JSON object. Exit code 1 when a goal falls short.
 """
-ELSEWHERE: Final = ("nab", "points", "petshop", "nezha")  # modules beside this one with a `run`, see `_of_result`
+SERIES: Final = ("nab", "points")  # modules beside this one with a `run(say) -> Part`
+CAUSES: Final = ("petshop", "nezha")  # with a `run()` that returns figures and a table as text
 Say = Callable[[str], None]
-out, notes = Console(), Console(stderr=True, highlight=False)
+WIDE: Final = 200  # characters, where nobody says how many there are
+out = Console(width=None if sys.stdout.isatty() else WIDE)
+notes = Console(stderr=True, highlight=False)
 
 
 def main(
@@ -38,7 +42,7 @@ def main(
 ) -> None:
     began, parts = time.monotonic(), {}
     try:
-        for name in [name for name in names.split(",") if name] or ["shop", "must-gather", *ELSEWHERE]:
+        for name in [name for name in names.split(",") if name] or ["shop", "must-gather", *SERIES, *CAUSES]:
             parts[name] = part = _run(name, seeds=seeds, jobs=jobs)
             for table in part.tables:
                 out.print(table, markup=False, soft_wrap=isinstance(table, str), highlight=False)
@@ -66,18 +70,18 @@ def _run(name: str, *, seeds: int, jobs: int) -> Part:
         return shop.run(_say, seeds=seeds, jobs=jobs)
     if name == "must-gather":
         return must_gather.run(_say)
-    if name in ELSEWHERE:
-        _say(f"{name}: a minute or two")
-        return _of_result(name, importlib.import_module(f"tests.evaluation.insights.{name}").run())
+    if name in (*SERIES, *CAUSES):
+        _say(f"{name}: a minute or so")
+        run = importlib.import_module(f"tests.evaluation.insights.{name}").run
+        return run(_say) if name in SERIES else _of_result(run())
     return folder.run(Path(name), _say)
 
 
-def _of_result(name: str, result: Mapping[str, Any]) -> Part:
-    """Of a module that makes its own table: `table` is text, `ok` says whether goals are met, the rest is figures."""
-    figures = {key: value for key, value in result.items() if key not in ("table", "tables", "details")}
-    tables = [result["table"]] if "table" in result else list(result.get("tables", ()))
+def _of_result(result: Mapping[str, Any]) -> Part:
+    """`table` is text, `ok` says whether goals are met where there are any, the rest is figures."""
+    figures = {key: value for key, value in result.items() if key != "table"}
     goals = [Goal(name="its own goals", value=float(result["ok"]), limit=1.0, at_least=True)] if "ok" in result else []
-    return Part(tables=tables, figures=figures, goals=goals, details=result.get("details", figures))
+    return Part(tables=[result["table"]], figures=figures, goals=goals, details=figures)
 
 
 def _say(text: str) -> None:
