@@ -50,8 +50,7 @@ class Candidate:
     words: frozenset[str] = frozenset()  # of the text, to see near-duplicates
     reason: str = ""  # of an event
     line: str = ""  # of a log instead: the words of its template, worked out for those that may be chosen only
-    workloads: frozenset[str] = frozenset()  # of an incident: all that it is about
-    nodes: frozenset[str] = frozenset()
+    about: frozenset[str] = frozenset()  # of an incident: names of all things that it speaks of
     rests_on: tuple[str, ...] = ()  # ids of the evidence of an incident
 
 

@@ -16,7 +16,7 @@ from cag.retrieval import Retrieval, Stopwatch
 from cag.runbook_follower import RunbookFollower
 from cag.scope import piece_visible_in
 from processors.embed import Embedder
-from processors.generation import names_for
+from processors.generation import group_of, names_for
 from schemas.answer import Query
 from schemas.context import Context, Evidence, Freshness, Plan, Scope
 from schemas.errors import SinkMisconfigured, SinkUnavailable
@@ -24,6 +24,7 @@ from schemas.records import Signal
 from schemas.settings import Settings
 
 CATALOG_REMEMBERED_S: Final = 5.0
+JUDGED_WITHIN: Final = timedelta(minutes=1)  # of being seen; an incident takes seconds
 CATALOGS: Final = 1_000  # scopes whose names are remembered
 RUNBOOKS_SHOWN, MOST_RUNBOOKS = 3, 10  # sections: in an answer, and where the asker says how many pieces
 
@@ -35,6 +36,7 @@ class Gathering:
         self, settings: Settings, reader: IndexReader, embedder: Embedder, runbooks: RunbookFollower, lag: LagReader
     ) -> None:
         self._settings, self._embedder, self._runbooks = settings, embedder, runbooks
+        self._lag = lag
         self._names = names_for(settings)
         self._retrieval = Retrieval(reader, self._names, settings.ranking)
         self._live = LiveGeneration(reader, self._names)
@@ -72,8 +74,7 @@ class Gathering:
             if made.about == "live":
                 made, live = await self._anchored(made, query.scope, trouble)
             looking = beside.create_task(self._look(query.scope, query.now, made))
-            if made.incidents and not self._settings.insights.enabled:
-                trouble.append("incidents are not told here (FRESHET_INSIGHTS__ENABLED is false)")
+            judging = beside.create_task(self._judged(query, made, live))
             if made.about == "live":
                 nearest = beside.create_task(self._nearest(embedding, live, trouble))
                 facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
@@ -81,6 +82,7 @@ class Gathering:
             guides = self._runbooks.library.find(made, facts, query.scope, await embedding, count)
             watch.lap("runbooks")
             seen = await looking
+            trouble += await judging
         watch.lap("freshness")
         seen = with_trouble(seen, [*trouble, *filter(None, [self._runbooks.trouble])])
         return Context(plan=made, evidence=(*facts, *guides), freshness=seen, timings_ms=watch.timings_ms)
@@ -95,6 +97,22 @@ class Gathering:
         except (SinkUnavailable, SinkMisconfigured) as error:
             trouble.append(f"the index could not be asked which generation is live ({error})")
         return made, live
+
+    async def _judged(self, query: Query, made: Plan, live: Live | None) -> list[str]:
+        """What stands in the way of knowing which incidents there are, where that is asked: an empty list is proof."""
+        told = self._settings.insights
+        if not made.incidents:
+            return []
+        if not told.enabled:
+            return ["incidents are not told here (FRESHET_INSIGHTS__ENABLED is false)"]
+        group = group_of(self._settings.kafka.group, live.names.generation if live else "")
+        by_ms = int((query.now - JUDGED_WITHIN).timestamp() * 1000)
+        judged = await asyncio.to_thread(self._lag.judged, told.summaries_topic, group, by_ms)
+        if judged is None:
+            return ["Kafka did not answer, so it is unknown whether incidents are up to date"]
+        return (
+            [] if judged else ["not all that was seen by a minute before has been judged, so incidents may be missing"]
+        )
 
     async def _facts(
         self,

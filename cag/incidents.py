@@ -34,7 +34,6 @@ def candidate(told: Insight, identity: str, span: Span) -> Candidate:
     """`identity`: of its document."""
     over = told.state in OVER
     place = told.causes[0] if told.causes else told.entities[0] if told.entities else None
-    everything = [(e.kind, e.name) for e in told.entities] + [(c.kind, c.name) for c in told.causes]
     return Candidate(
         evidence=Evidence(
             id=dated_id("incident", identity, millis(told.started)),
@@ -48,13 +47,11 @@ def candidate(told: Insight, identity: str, span: Span) -> Candidate:
             entity=f"{place.kind}/{place.name}" if place else "",
             first=told.started,
             last=told.resolved if over and told.resolved else told.updated,
-            count=max(told.symptom_count, 1),
             severity=_BANDS[told.severity],
         ),
         severity=_WEIGHTS[told.severity] * (_BEHIND if over else 1.0),
         novel=1.0 if told.started >= span.start else 0.5,
-        workloads=frozenset(name for kind, name in everything if kind == "workload"),
-        nodes=frozenset(name for kind, name in everything if kind == "node"),
+        about=frozenset([e.name for e in told.entities] + [c.name for c in told.causes]),
         rests_on=evidence_of(told),
     )
 
@@ -77,6 +74,7 @@ def text_of(told: Insight) -> str:
         parts.append(f"Affected: {', '.join(_who(*each) for each in others[:NAMED])}{more}"[:220])
     if told.change is not None:
         parts.append(f"Preceded by: {told.change.text}"[:160])
+    parts.append(f"{told.symptom_count} symptoms" if told.symptom_count != 1 else "1 symptom")
     parts += [f"Symptom: {s.text}"[:160] for s in told.symptoms[:SYMPTOMS]]
     parts += [f"Runbook: {r.path} {r.section}".strip()[:120] for r in told.runbooks[:1]]
     return ". ".join(part.rstrip(". ") for part in parts)[:SHOWN_CHARS]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from confluent_kafka import KafkaException, TopicCollection, TopicPartition
+from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.admin._listoffsets import OffsetSpec
 
@@ -55,6 +55,32 @@ class LagReader:
         if ends is None or starts is None:
             return None
         return sum(end - starts[place] for place, end in ends.items() if starts.get(place, -1) >= 0)
+
+    def judged(self, topic: str, group: str, at_ms: int) -> bool | None:
+        """Whether a group has acknowledged all that was written to a topic by then; None when that is unknown."""
+        with self._lock:
+            if self._reading is not None and self._reading.ends is None:
+                return None
+            ends = self._offsets([topic], _LATEST)
+            since = self._offsets([topic], OffsetSpec.for_timestamp(at_ms))
+            done = self._committed(topic, group, [partition for _, partition in ends or ()])
+        if ends is None or since is None or done is None:
+            return None
+        if not ends:  # nothing is ever told where nothing can be written
+            return False
+        wanted = {place: offset if (offset := since.get(place, -1)) >= 0 else end for place, end in ends.items()}
+        return all(done.get(place, 0) >= offset for place, offset in wanted.items())
+
+    def _committed(self, topic: str, group: str, partitions: Sequence[int]) -> Ends | None:
+        if self._admin is None or not partitions:
+            return {} if self._admin else None
+        asked = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, p) for p in partitions])
+        try:
+            (future,) = self._admin.list_consumer_group_offsets([asked], request_timeout=TIMEOUT_S).values()
+            found = future.result(TIMEOUT_S).topic_partitions
+        except (KafkaException, TimeoutError):
+            return None
+        return {(p.topic, p.partition): p.offset for p in found if p.offset >= 0}
 
     def _offsets(self, topics: Sequence[str], spec: Any) -> Ends | None:
         if self._admin is None:

@@ -112,13 +112,9 @@ def entity_part(candidate: Candidate, focus: Focus, ranking: Ranking) -> tuple[f
     if not focus.named:
         return 0.5, ""
     if evidence.kind == "incident":
-        if candidate.workloads & focus.workloads or candidate.nodes & focus.nodes:
+        if candidate.about & (focus.workloads | focus.pods | focus.nodes):
             return 1.0, ""
-        return (
-            related
-            if candidate.workloads & focus.related_workloads or candidate.nodes & focus.related_nodes
-            else (AWAY, "")
-        )
+        return related if candidate.about & (focus.related_workloads | focus.related_nodes) else (AWAY, "")
     if candidate.pod and candidate.pod in focus.pods:
         return 1.0, ""
     if evidence.workload in focus.workloads or (candidate.node and candidate.node in focus.nodes):

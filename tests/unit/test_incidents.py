@@ -1,6 +1,6 @@
 """Incidents in questions and answers: which are asked for, who may see them, as they were known, told plainly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -10,6 +10,7 @@ import pytest
 
 from cag.extract import extractive_answer
 from cag.incidents import incident_candidates, text_of
+from cag.lag import LagReader
 from cag.lookup import Lookup
 from cag.question.plan import plan
 from cag.rank import focus_of, select
@@ -20,6 +21,7 @@ from schemas.answer_settings import Ranking
 from schemas.context import Context, Evidence, Freshness, Grant, Plan, Scope, SourceFreshness, Span, Turn
 from schemas.documents import Names
 from schemas.insights import AffectedEntity, Insight, RunbookReference
+from schemas.settings import Kafka
 from tests.unit.insight_cases import EVIDENCE, START, insight, later
 from tests.unit.plan_cases import CATALOG, NOW
 
@@ -216,6 +218,38 @@ async def test_an_incident_leads_back_to_records(scope: Scope, namespace: str, c
     assert (found[0].coordinates if found else None) == coordinates
     if found:
         assert found[1][0]["title"] == OPENED.title
+
+
+class Offsets(LagReader):
+    """Of two partitions: ends, the first offsets of the last minute, what was acknowledged."""
+
+    def __init__(self, ends: Any, since: Any, done: Any) -> None:
+        super().__init__(Kafka())
+        self._answers, self._done = [ends, since], done
+
+    def _offsets(self, topics: Sequence[str], spec: Any) -> Any:
+        found = self._answers.pop(0)
+        return found if found is None else {("s", p): offset for p, offset in enumerate(found)}
+
+    def _committed(self, topic: str, group: str, partitions: Sequence[int]) -> Any:
+        return self._done if self._done is None else {("s", p): offset for p, offset in enumerate(self._done)}
+
+
+@pytest.mark.parametrize(
+    ("ends", "since", "done", "judged"),
+    [
+        ([10, 7], [8, -1], [8, 7], True),
+        ([10, 7], [8, -1], [7, 7], False),
+        ([10, 7], [8, -1], [8, 6], False),
+        ([10, 0], [8, -1], [9], True),  # nothing was ever written there
+        ([10, 7], [8, -1], [], False),
+        ([], [], [], False),
+        (None, None, None, None),
+        ([10], [8], None, None),
+    ],
+)
+def test_whether_all_that_was_seen_has_been_judged(ends: Any, since: Any, done: Any, judged: bool | None) -> None:
+    assert Offsets(ends, since, done).judged("s", "g", 0) is judged
 
 
 def test_evidence_is_named_in_the_document() -> None:
