@@ -78,7 +78,7 @@ class Correlator:
             return
         home = self._groups.home.get(sign.id)
         if home is not None and sign.id in home.symptoms:
-            if home.renew(sign):
+            if home.renew(sign) and home.kept_open_by(sign):
                 home.heard = self._clock
         elif self._mutes.hushed(sign, self._now_ms):
             self._count("hushed")
@@ -103,6 +103,8 @@ class Correlator:
         incident, upstream = groups.at.get(waiting.place), False
         if incident is None:
             incident, upstream = groups.neighbour(waiting)
+        elif not symptom.opens and not incident.near(symptom, groups.window_ms):
+            incident = None  # weak, and older or younger: not of this
         if incident is None and symptom.opens:
             mark = mark_of(self._cluster, symptom)
             if not self._mutes.muted(mark, self._now_ms):
@@ -123,7 +125,8 @@ class Correlator:
     def _join(self, incident: Incident, waiting: Waiting) -> None:
         known = waiting.place in incident.places
         self._groups.unwait(waiting.symptom.id)
-        incident.heard = self._clock
+        if incident.kept_open_by(waiting.symptom) or not incident.count:
+            incident.heard = self._clock
         if not self._groups.join(incident, waiting, mark_of(self._cluster, waiting.symptom)):
             self._count("places")
         elif waiting.symptom.id not in incident.symptoms:

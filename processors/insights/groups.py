@@ -34,7 +34,7 @@ class Groups:
 
     def __init__(self, topology: Topology, settings: Correlation) -> None:
         self._topology, self._settings = topology, settings
-        self._window_ms = int(1000 * settings.window_s)
+        self.window_ms = int(1000 * settings.window_s)
         self.open: dict[str, Incident] = {}
         self.waiting: dict[str, Waiting] = {}
         self.index()
@@ -134,7 +134,7 @@ class Groups:
 
     def _stands_on(self, entity: Entity, node: str) -> bool:
         if incident := self.at.get(entity):
-            return incident.places[entity].mostly_on(node)
+            return incident.places[entity].stands_on(node)
         return any(self.waiting[identity].node == node for identity in self.waiting_at.get(entity, ()))
 
     def neighbour(self, waiting: Waiting) -> tuple[Incident | None, bool]:
@@ -154,7 +154,7 @@ class Groups:
     def reason(self, incident: Incident) -> Incident | None:
         """The incident that explains this one."""
         place = incident.places[incident.root]
-        nodes = [node for node in place.nodes if place.mostly_on(node)]
+        nodes = [node for node in place.nodes if place.stands_on(node)]
         reasons = self._reasons(incident.root, nodes, place.peers)
         return self._nearest(reasons, place.first_ms, place.latest_ms, lambda each, other: other is not incident)
 
@@ -173,7 +173,7 @@ class Groups:
             if incident is not None and fits(each, incident):
                 place = incident.places[each]
                 apart = max(0, place.first_ms - latest_ms, first_ms - place.latest_ms)
-                if apart <= self._window_ms:
+                if apart <= self.window_ms:
                     found.append((apart, incident))
         return min(found, key=lambda pair: (pair[0], pair[1].age_key))[1] if found else None
 
@@ -182,7 +182,7 @@ class Groups:
         near = [
             incident
             for incident in self.open.values()
-            if incident.started_ms - self._window_ms <= start_ms <= incident.latest_ms + self._window_ms
+            if incident.started_ms - self.window_ms <= start_ms <= incident.latest_ms + self.window_ms
             and (entity.kind == "cluster" or any(place.namespace == entity.namespace or place == entity
                                                  for place in incident.places))
         ]  # fmt: skip
@@ -196,10 +196,10 @@ class Groups:
         place = incident.places[entity]
         near = [entity, *self._effects(entity)]
         if entity == incident.root:
-            near += self._reasons(entity, [node for node in place.nodes if place.mostly_on(node)], place.peers)
+            near += self._reasons(entity, [node for node in place.nodes if place.stands_on(node)], place.peers)
         found = [self.waiting[identity] for each in dict.fromkeys(near) for identity in self.waiting_at.get(each, ())]
-        earliest, latest = place.first_ms - self._window_ms, place.latest_ms + self._window_ms
-        return [each for each in found if each.place == entity or earliest <= each.symptom.start_ms <= latest]
+        earliest, latest = place.first_ms - self.window_ms, place.latest_ms + self.window_ms
+        return [each for each in found if earliest <= each.symptom.start_ms <= latest]
 
     def waiting_together(self, entity: Entity) -> list[Waiting]:
         """What waits there and at related places, begun within a window of the first; that comes first."""
@@ -213,7 +213,7 @@ class Groups:
             for identity in self.waiting_at.get(other, ())
         ]  # fmt: skip
         group.sort(key=lambda each: (each.symptom.start_ms, each.symptom.id))
-        return [each for each in group if each.symptom.start_ms - group[0].symptom.start_ms <= self._window_ms]
+        return [each for each in group if each.symptom.start_ms - group[0].symptom.start_ms <= self.window_ms]
 
     # Many at once
 
@@ -229,17 +229,18 @@ class Groups:
                     yield chain
 
     def alike_on_node(self) -> Iterator[list[Incident]]:
-        """The same where so many places of one node got symptoms at the same time."""
+        """The same where so many places of one node got their first symptoms at the same time."""
         nodes: dict[str, list[tuple[int, int, Incident]]] = {}
         for incident in self.open.values():
-            for node in incident.places[incident.root].nodes:
-                if incident.places[incident.root].mostly_on(node):
-                    nodes.setdefault(node, []).append((incident.started_ms, incident.latest_ms, incident))
-        for node, spans in nodes.items():
-            for chain in self._chains(spans) if len(spans) > 1 else ():
-                there = sum(place.mostly_on(node) for each in chain for place in each.places.values())
-                if there >= self._settings.alike_on_node:
-                    yield chain
+            root = incident.places[incident.root]
+            for node in root.nodes if len(self.open) > 1 else ():
+                if root.stands_on(node):
+                    there = [place.first_ms for place in incident.places.values() if place.stands_on(node)]
+                    nodes.setdefault(node, []).extend((first_ms, first_ms, incident) for first_ms in there)
+        for spans in nodes.values():
+            for chain in self._chains(spans):
+                if len(chain) >= self._settings.alike_on_node:
+                    yield list({each.id: each for each in chain}.values())
 
     def _chains(self, spans: list[tuple[int, int, Incident]]) -> Iterator[list[Incident]]:
         """Those that follow each other closely."""

@@ -73,8 +73,9 @@ class Place:
 
     def note(self, symptom: Symptom, node: str, peers: Iterable[Entity]) -> None:
         self.symptoms += 1
-        self.first_ms = min(self.first_ms, symptom.start_ms)
-        self.latest_ms = max(self.latest_ms, symptom.start_ms)
+        if symptom.opens:  # what is weak comes and goes on any day, and draws nothing in
+            self.first_ms = min(self.first_ms, symptom.start_ms)
+            self.latest_ms = max(self.latest_ms, symptom.start_ms)
         self.stand(node, 1)
         self.name(peers)
 
@@ -87,8 +88,9 @@ class Place:
             if len(self.peers) < MOST_PEERS:
                 self.peers[peer] = None
 
-    def mostly_on(self, node: str) -> bool:
-        return 2 * self.nodes.get(node, 0) > sum(self.nodes.values())
+    def stands_on(self, node: str) -> bool:
+        """Whether enough of its symptoms are there that they can be the node's: a third, as of three replicas."""
+        return node in self.nodes and 3 * self.nodes[node] >= sum(self.nodes.values())
 
 
 @dataclass(slots=True, kw_only=True)
@@ -100,6 +102,7 @@ class Incident:
     opened_ms: int
     started_ms: int
     latest_ms: int = 0  # onset
+    strong: bool = False  # one of its symptoms opens incidents: only such ones keep it open
     root: Entity  # what the other places may depend on
     opening: str  # kind and name of the symptom that opened it
     severity: int = 0
@@ -134,8 +137,10 @@ class Incident:
         place = place_of(symptom.resource)
         self.count += 1
         self.fresh = self.grown = True
+        self.strong |= symptom.opens
         self.started_ms = min(self.started_ms, symptom.start_ms)
-        self.latest_ms = max(self.latest_ms, symptom.start_ms)
+        if symptom.opens or place not in self.places:
+            self.latest_ms = max(self.latest_ms, symptom.start_ms)
         self.severity = max(self.severity, symptom.severity)
         if place == self.root and len(self.marks) < MOST_MARKS:
             self.marks[mark] = None
@@ -169,7 +174,7 @@ class Incident:
             return False
         self.symptoms[symptom.id] = symptom
         self.severity = max(self.severity, symptom.severity)
-        self.started_ms = min(self.started_ms, symptom.start_ms)
+        self.strong |= symptom.opens
         self.grown = True
         return True
 
@@ -202,6 +207,7 @@ class Incident:
         self.started_ms = min(self.started_ms, younger.started_ms)
         self.latest_ms = max(self.latest_ms, younger.latest_ms)
         self.heard = max(self.heard, younger.heard)
+        self.strong |= younger.strong
         self.fresh = self.grown = True
         return taken
 
@@ -209,12 +215,18 @@ class Incident:
         """It is over. What may be needed when it comes back is kept; places and symptoms are new ones then."""
         self.ended = clock
         self.symptoms, self.places, self.tells, self.shown = {}, {}, {}, None
-        self.severity = 0
+        self.severity, self.strong = 0, False
         self.boundless = self.rejected = False
 
+    def near(self, symptom: Symptom, window_ms: int) -> bool:
+        return self.started_ms - window_ms <= symptom.start_ms <= self.latest_ms + window_ms
+
+    def kept_open_by(self, symptom: Symptom) -> bool:
+        return symptom.opens or not self.strong
+
     def over(self) -> bool:
-        """All of its symptoms have ended."""
-        return not self.boundless and all(each.ended for each in self.symptoms.values())
+        """All that keeps it open has ended."""
+        return not self.boundless and all(s.ended or not self.kept_open_by(s) for s in self.symptoms.values())
 
     def dump(self) -> Json:
         return {
@@ -250,8 +262,8 @@ class Incident:
 
 
 PLAIN: Final = (
-    "id", "fingerprint", "opening", "opened_ms", "started_ms", "latest_ms", "severity", "revision", "reopened", "count",
-    "heard", "ended", "told_ms", "looked_ms", "fresh", "grown", "rejected", "boundless",
+    "id", "fingerprint", "opening", "opened_ms", "started_ms", "latest_ms", "strong", "severity", "revision",
+    "reopened", "count", "heard", "ended", "told_ms", "looked_ms", "fresh", "grown", "rejected", "boundless",
 )  # fmt: skip
 
 

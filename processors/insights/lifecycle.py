@@ -25,7 +25,8 @@ def quiet_ms(incident: Incident, settings: Correlation) -> float:
 
 def patient_ms(incident: Incident) -> float:
     """How long what has not ended may be silent by its nature."""
-    return 1000 * max((LASTS_S.get(each.kind, 0.0) for each in incident.symptoms.values() if not each.ended), default=0)
+    kept = (each for each in incident.symptoms.values() if incident.kept_open_by(each) and not each.ended)
+    return 1000 * max((LASTS_S.get(each.kind, 0.0) for each in kept), default=0.0)
 
 
 def patience(step_ms: int, settings: Correlation) -> int:
