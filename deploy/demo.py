@@ -37,6 +37,7 @@ from schemas.settings import InputSettings, Kafka
 STATE: Final = Path(".local")
 FOREVER: Final = timedelta(days=365)
 TOP: Final = 5  # the planted cause must be among this many
+INSIGHTS_S: Final = 20.0  # an incident is on its topic by then, or will not be
 out = Console(highlight=False)
 
 
@@ -164,6 +165,23 @@ def show_answer(installation: Installation, verdict: Verdict, now: datetime) -> 
         out.print(f"  {record['text'][:200]}", markup=False)
 
 
+def show_incidents(installation: Installation) -> int:
+    """What subscribers of the insight topic read: each open incident in its newest revision. Returns how many."""
+    with step("incidents on the insight topic") as note:
+        deadline = time.monotonic() + INSIGHTS_S
+        while not (told := _present(installation)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        note(f"{len(told)} open")
+    out.rule("python -m streams insights tail --present")
+    for line in told:
+        out.print(line, markup=False, soft_wrap=True)
+    return len(told)
+
+
+def _present(installation: Installation) -> list[str]:
+    return installation.run("streams", "insights", "tail", "--present", "--no-follow").splitlines()
+
+
 def show_table(verdicts: Sequence[Verdict]) -> None:
     table = Table(
         "incident", "namespace", "question", "cause at", "runbook at", "ms", "", title="planted cause in evidence"
@@ -265,6 +283,7 @@ def main(
             show_table(verdicts)
         else:
             show_answer(installation, verdicts[0], now)
+        figures["incidents_open"] = show_incidents(installation)
         webui = start_webui(installation, home, ui_port) if home else ""
         ok = all(v.ok for v in verdicts) and (not webui or ask_webui(webui, verdicts[0].incident.question))
         memory = memory_mb(state.resolve())
