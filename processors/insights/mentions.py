@@ -54,6 +54,7 @@ _CALLED_BY: Final = re.compile(
 
 class Word(NamedTuple):
     name: str
+    stems: tuple[str, ...]  # the name, and what it may be a service or a pod of
     namespace: str  # empty: not said
     sure: float
     calls: bool  # the one that is named calls the speaker
@@ -86,22 +87,20 @@ def _read(text: str, match: re.Match[str]) -> Iterator[Word]:
         at = labels.index("svc", 1) if cluster else 2
         # pod.service.namespace.svc of a stateful set, else service.namespace
         name, namespace = (labels[at - 2], labels[at - 1]) if cluster and at >= 2 else (labels[0], labels[1])
-        yield Word(name, namespace, ADDRESS, calls)
+        yield Word(name, stems_of(name), namespace, ADDRESS, calls)
         return
     address = before.endswith(("//", "@")) or _PORT.match(text, end) is not None
     if not address and (host in SAID_OF_ALL or text[end : end + 1] == "="):  # the key of a pair names nobody
         return
-    yield Word(host, "", ADDRESS if address else NAME if "-" in host else WORD, calls)
+    yield Word(host, stems_of(host), "", ADDRESS if address else NAME if "-" in host else WORD, calls)
 
 
-def stems_of(name: str) -> Iterator[str]:
+def stems_of(name: str) -> tuple[str, ...]:
     """The name, and what it may be a service or a pod of."""
-    yield name
-    for suffix in SUFFIXES:
-        if name.endswith(suffix):
-            yield name.removesuffix(suffix)
-    if "-" in name and (owner := workload_of(name)) != name:
-        yield owner
+    if "-" not in name:
+        return (name,)
+    services = (name.removesuffix(suffix) for suffix in SUFFIXES if name.endswith(suffix))
+    return tuple(dict.fromkeys((name, *services, workload_of(name))))
 
 
 def peers_of(labels: Mapping[str, str]) -> tuple[tuple[Word, ...], tuple[Word, ...]]:
@@ -126,5 +125,5 @@ def _whole(value: str) -> tuple[Word, ...]:
     """A label is one name or one address, however plain the word: `backend="cart"`."""
     lowered = value.lower()
     if _NAME.fullmatch(lowered) and "." not in lowered:
-        return (Word(lowered, "", ADDRESS, False),)
+        return (Word(lowered, stems_of(lowered), "", ADDRESS, False),)
     return tuple(word for word in words_of(value) if word.sure == ADDRESS)

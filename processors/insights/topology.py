@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
-from processors.insights.mentions import Word, peers_of, stems_of, words_of
+from processors.insights.mentions import Word, peers_of, words_of
 from schemas.insights import Entity
 from schemas.records import Resource
 from schemas.summaries import Fired, Happened, Said, Sampled, Summary
@@ -50,6 +50,7 @@ class Topology:
         self._nodes: dict[str, int] = {}
         self.forgotten = 0
         # Worked out from the above.
+        self._known: dict[Resource, int] = {}  # until this minute: to meet it again would change nothing
         self._namespaces: dict[str, dict[str, None]] = {}  # of workloads, by name
         self._members: dict[str, dict[str, None]] = {}  # pods, by workload
         self._hosted: dict[str, dict[str, int]] = {}  # workloads by node, and how many of their pods
@@ -60,14 +61,9 @@ class Topology:
     def see(self, summary: Summary) -> None:
         """Learn from one summary."""
         resource, minute = summary.resource, _minute_of(summary)
-        if resource.pod:
-            self._place(_key(resource.namespace, resource.pod), resource.workload, resource.node, minute)
-        if resource.node and self._touch(self._nodes, resource.node, minute, self._most_nodes):
-            self.forgotten += 1
-        speaker = ""
-        if resource.workload:
-            speaker = _key(resource.namespace, resource.workload)
-            self._know(speaker, minute)
+        speaker = _key(resource.namespace, resource.workload) if resource.workload else ""
+        if self._known.get(resource, -1) < minute:
+            self._meet(resource, speaker, minute)
         if type(summary) is Said:
             if speaker:
                 self._hear(speaker, words_of(summary.text), minute)
@@ -169,6 +165,21 @@ class Topology:
 
     # What is learned.
 
+    def _meet(self, resource: Resource, speaker: str, minute: int) -> None:
+        if len(self._known) >= self._most_pods:
+            self._known.clear()
+        self._known[resource] = minute
+        if resource.pod:
+            self._place(_key(resource.namespace, resource.pod), resource.workload, resource.node, minute)
+        if resource.node and self._touch(self._nodes, resource.node, minute, self._most_nodes):
+            self._forgot()
+        if speaker:
+            self._know(speaker, minute)
+
+    def _forgot(self) -> None:
+        self.forgotten += 1
+        self._known.clear()
+
     def _place(self, pod: str, workload: str, node: str, minute: int) -> None:
         held = self._pods.get(pod)
         if held is not None:
@@ -181,11 +192,12 @@ class Topology:
                 self._pods[pod] = now
                 return
             self._leave(pod)
+            self._known.clear()  # two may say different things of one pod, in turn
             workload, node, minute = now
         self._enter(pod, workload, node, minute)
         if len(self._pods) > self._most_pods:
             self._leave(next(iter(self._pods)))
-            self.forgotten += 1
+            self._forgot()
 
     def _enter(self, pod: str, workload: str, node: str, minute: int) -> None:
         self._pods[pod] = workload, node, minute
@@ -215,7 +227,7 @@ class Topology:
         if gone:
             namespace, name = gone.split("/", 1)
             _drop(self._namespaces, name, namespace)
-            self.forgotten += 1
+            self._forgot()
 
     @staticmethod
     def _touch(held: dict[str, int], key: str, minute: int, most: int) -> str:
@@ -251,7 +263,7 @@ class Topology:
 
     def _named(self, word: Word, near: str) -> str:
         """The workload of this name: in the namespace that is said, else in the speaker's, else in the only one."""
-        for name in stems_of(word.name):
+        for name in word.stems:
             namespaces = self._namespaces.get(name)
             if namespaces:
                 if word.namespace in namespaces:
