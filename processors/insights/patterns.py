@@ -12,8 +12,19 @@ from typing import Any, Final
 import orjson
 
 from processors.insights.usual import Usual
-from processors.insights.voices import GROWING, KNOWN, ODDS, PATIENCE_MS, Crowd, Episode, Line, Voice, patience_ms
-from processors.insights.wording import clock, complaint, lasting, mentions, short, times
+from processors.insights.voices import (
+    GROWING,
+    KNOWN,
+    ODDS,
+    PATIENCE_MS,
+    Crowd,
+    Episode,
+    Line,
+    Voice,
+    patience_ms,
+    sentence,
+)
+from processors.insights.wording import complaint, mentions, short
 from schemas.documents import MINUTE_MS, digest, minute_of
 from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
@@ -45,6 +56,7 @@ INDIVIDUAL: Final = 5  # new complaints of a workload that are told one by one; 
 LOST_LINES: Final = 100  # that were due since: then the silence of a workload says more
 OWN_SHARE: Final = 20  # one workload may hold a twentieth of all patterns
 COMPARED: Final = 200  # of its patterns, those said last
+NAME_CHARS: Final = 80
 MINUTES_KEPT: Final = 180
 
 
@@ -147,7 +159,8 @@ class Patterns:
 
     def _newly(self, said: Said, voice: Voice, line: Line, expected: float) -> None:
         """A complaint that its workload has never made, unless such come all the time."""
-        if line.episode is not None or voice.individual >= INDIVIDUAL:
+        most = INDIVIDUAL * (2 if line.severity >= CRITICAL else 1)
+        if line.episode is not None or voice.individual >= most:
             return
         surprise = self._novelty(line)
         if expected >= NOVEL_A_MINUTE and surprise < NEW_OPENS:
@@ -274,20 +287,20 @@ class Patterns:
             del self._voices[key]
             self._lines -= len(voice.lines)
             if episode:
-                yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node, ended=True)
+                yield self._tell(voice, episode, "all lines", 0, voice.pod, voice.node, ended=True)
             return
         if episode is None and patience < quiet_ms:
             episode = voice.episodes["silence"] = self._stopped(voice, voice.name)
         elif episode and quiet_ms <= patience:
             del voice.episodes["silence"]
-            yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node, ended=True)
+            yield self._tell(voice, episode, "all lines", 0, voice.pod, voice.node, ended=True)
             episode = None
         if episode:
             episode.last_ms, episode.usual = time_ms, voice.usual.mean
             lost = voice.usual.mean * quiet_ms / MINUTE_MS
             episode.strength = 0.7 if lost >= LOST_LINES else 0.5  # replicas take over, jobs end: never by itself
             if time_ms - episode.told_ms >= AGAIN_MS:
-                yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node)
+                yield self._tell(voice, episode, "all lines", 0, voice.pod, voice.node)
         else:
             yield from self._fallen_silent(voice)
 
@@ -301,7 +314,7 @@ class Patterns:
         if not stopped:
             if episode:
                 del voice.episodes["stopped"]
-                yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node, ended=True)
+                yield self._tell(voice, episode, "usual messages", 0, voice.pod, voice.node, ended=True)
             return
         first = min(stopped, key=lambda line: line.last_ms)
         if episode is None:
@@ -310,7 +323,7 @@ class Patterns:
             episode.begin(first.last_ms)
         episode.last_ms, episode.count = voice.last_ms, len(stopped)
         if episode.last_ms - episode.told_ms >= AGAIN_MS:
-            yield self._tell(voice, episode, "silence", 0, voice.pod, voice.node)
+            yield self._tell(voice, episode, "usual messages", 0, voice.pod, voice.node)
 
     def _stopped(self, voice: Voice, about: str) -> Episode:
         mark = digest("pattern-silence", self._cluster, voice.namespace, about)
@@ -336,8 +349,8 @@ class Patterns:
             strength=episode.strength,
             opens=episode.opens,
             severity=severity,
-            name=name,
-            text=_sentence(voice, episode),
+            name=short(name, NAME_CHARS),
+            text=sentence(voice, episode),
             evidence=episode.evidence,
             at=tuple(episode.at),
             mentions=mentions(episode.text, own=voice.workload) if episode.kind != "pattern-silence" else (),
@@ -382,19 +395,3 @@ class Patterns:
 
 
 _PLAIN: Final = ("dropped", "_cluster", "_heard", "_lines", "_swept_ms", "_resumed_ms", "_first_ms")
-
-
-def _sentence(voice: Voice, episode: Episode) -> str:
-    since, said = clock(episode.start_ms), short(episode.text)
-    if episode.kind == "pattern-burst":
-        usual = f"{episode.usual:.1f}" if episode.usual < 10 else f"{episode.usual:.0f}"
-        return f"{voice.place} logged `{said}` {times(episode.count)} in a minute since {since}; usual are {usual}"
-    if episode.kind == "pattern-silence" and episode.count:
-        return f"{voice.place} goes on without {episode.count} of its usual messages since {since}, such as `{said}`"
-    if episode.kind == "pattern-silence":
-        rate = f"{episode.usual:.0f}"
-        return f"{voice.place} has said nothing since {since}; usual are {rate} lines a minute, and others go on"
-    if episode.usual or episode.id in {e.id for e in voice.episodes.values()}:
-        return f"{voice.place} logs {episode.count} new complaints a minute since {since}, such as `{said}`"
-    heard = lasting((episode.start_ms - voice.first_ms) / MINUTE_MS)
-    return f"{voice.place} logged `{said}` {times(episode.count)} since {since}; never before in {heard}"

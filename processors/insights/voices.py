@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from processors.insights.usual import Usual
-from processors.insights.wording import short
+from processors.insights.wording import clock, lasting, short, times
 from schemas.documents import DAY_MS, HOUR_MS, MINUTE_MS, digest, minute_of
 from schemas.insights import SymptomKind
 from schemas.records import Resource
@@ -236,6 +236,22 @@ def patience_ms(speaker: Voice | Line) -> float:
     if usual.minutes < STEADY_MINUTES or usual.mean < STEADY_RATE:
         return float("inf")
     return max(PATIENCE_MS, GAPS * speaker.gap_ms, ODDS * MINUTE_MS / usual.mean)
+
+
+def sentence(voice: Voice, episode: Episode) -> str:
+    since, said = clock(episode.start_ms), short(episode.text)
+    if episode.kind == "pattern-burst":
+        usual = f"{episode.usual:.1f}" if episode.usual < 10 else f"{episode.usual:.0f}"
+        return f"{voice.place} logged `{said}` {times(episode.count)} in a minute since {since}; usual are {usual}"
+    if episode.kind == "pattern-silence" and episode.count:
+        return f"{voice.place} goes on without {episode.count} of its usual messages since {since}, such as `{said}`"
+    if episode.kind == "pattern-silence":
+        rate = f"{episode.usual:.0f}"
+        return f"{voice.place} has said nothing since {since}; usual are {rate} lines a minute, and others go on"
+    if episode.usual or episode.id in {e.id for e in voice.episodes.values()}:
+        return f"{voice.place} logs {episode.count} new complaints a minute since {since}, such as `{said}`"
+    heard = lasting((episode.start_ms - voice.first_ms) / MINUTE_MS)
+    return f"{voice.place} logged `{said}` {times(episode.count)} since {since}; never before in {heard}"
 
 
 class Crowd:
