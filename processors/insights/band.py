@@ -9,6 +9,7 @@ in decades: 3 is one in a thousand. What was told is forgotten within days, so t
 """
 
 import math
+from operator import attrgetter
 from typing import Any, Final, NamedTuple, Self
 
 from schemas.documents import DAY_MS, HOUR_MS
@@ -239,7 +240,7 @@ class Band:
     def dump(self) -> list[Any]:
         """Plain numbers, which `load` turns into the same band."""
         tails = (tail and [tail.threshold, tail.excess, tail.known, tail.seen] for tail in (self.tail, self.same_tail))
-        return [*tails, self.hourly and list(self.hourly), *(getattr(self, name) for name in PLAIN)]
+        return [*tails, self.hourly and list(self.hourly), *PLAIN_OF(self)]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> Self:
@@ -253,6 +254,7 @@ class Band:
 
 
 PLAIN: Final = tuple(name for name in Band.__slots__ if name not in ("tail", "same_tail", "hourly"))
+PLAIN_OF: Final = attrgetter(*PLAIN)
 
 
 def _towards(usual: float, seen: float, rate: float) -> float:

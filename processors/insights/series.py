@@ -6,6 +6,7 @@ begun: what is sent twice, or again with more in it, teaches nothing twice. Coun
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final, Self
 
 from processors.insights.band import LARGEST, SHORT, YOUNG, Band, Score
@@ -75,21 +76,20 @@ class Watched:
         return (self.point_value - self.from_value) * 1000.0 / (self.point_ms - self.from_ms)
 
     def dump(self) -> list[Any]:
-        plain = (getattr(self, name) for name in PLAIN)
-        return [self.band.dump(), *(list(each) if isinstance(each, tuple) else each for each in plain)]
+        return [self.band.dump(), list(self.resource), list(self.mentions), *PLAIN_OF(self)]
 
     @classmethod
     def load(cls, dumped: list[Any]) -> Self:
         watched = cls.__new__(cls)
-        band, *plain = dumped
-        watched.band = Band.load(band)
+        band, resource, mentions, *plain = dumped
+        watched.band, watched.resource, watched.mentions = Band.load(band), Resource(*resource), tuple(mentions)
         for name, value in zip(PLAIN, plain, strict=True):
             setattr(watched, name, value)
-        watched.resource, watched.mentions = Resource(*watched.resource), tuple(watched.mentions)
         return watched
 
 
-PLAIN: Final = tuple(name for name in Watched.__slots__ if name != "band")
+PLAIN: Final = tuple(name for name in Watched.__slots__ if name not in ("band", "resource", "mentions"))
+PLAIN_OF: Final = attrgetter(*PLAIN)
 
 
 class SeriesBands:
@@ -156,7 +156,7 @@ class SeriesBands:
             return []
         if place is self._young:
             self._known[series] = self._young.pop(series)
-        self._silences.expect(series, watched.resource, watched.name, band.interval)
+        self._silences.expect(series, band.interval)
         if watched.start_ms or score.surprise >= TOLD:
             return _follow(series, watched, score, measure, now_ms)
         return []
@@ -173,12 +173,16 @@ class SeriesBands:
 
     def advance(self, now_ms: int) -> Iterable[Symptom]:
         """What has fallen silent; a symptom of a series that tells no more is over."""
-        silent, signs = self._silences.advance(now_ms)
+        silent, signs = self._silences.advance(now_ms, self._who)
         for series in silent:
             watched = self._known[series]
             if watched.start_ms:
                 signs.append(_over(series, watched, now_ms))
         return signs
+
+    def _who(self, series: str) -> tuple[Resource, str]:
+        watched = self._known[series]
+        return watched.resource, watched.name
 
     def dump(self) -> Json:
         return {

@@ -4,7 +4,8 @@ Silence is counted in time that the cluster was heard in, not by the clock: when
 ahead, nobody is missing. What falls silent at once is one symptom.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from operator import attrgetter
 from typing import Any, Final, Self
 
 from schemas.documents import MINUTE_MS, digest
@@ -27,10 +28,9 @@ STRENGTH: Final = 0.2  # pods come and go, and their series with them: never an 
 class Expected:
     """A series that is to come again."""
 
-    __slots__ = ("heard_ms", "interval_ms", "name", "resource", "silence")
+    __slots__ = ("heard_ms", "interval_ms", "silence")
 
-    def __init__(self, resource: Resource, name: str, interval_ms: float, heard_ms: int, silence: str = "") -> None:
-        self.resource, self.name = resource, name
+    def __init__(self, interval_ms: float, heard_ms: int, silence: str = "") -> None:
         self.interval_ms, self.heard_ms = interval_ms, heard_ms  # heard: how long the cluster had lived then
         self.silence = silence  # id of the symptom that tells its silence; it is not expected until it comes again
 
@@ -59,11 +59,11 @@ class Silences:
         self._heard = 0  # points since the last look
         self._due = 0.0  # points that a minute should bring
 
-    def expect(self, series: str, resource: Resource, name: str, interval_ms: float) -> None:
+    def expect(self, series: str, interval_ms: float) -> None:
         """A series is known by now, with the interval that is usual for it."""
         known = self._expected.get(series)
         if known is None:
-            self._expected[series] = Expected(resource, name, interval_ms, self._lived_ms)
+            self._expected[series] = Expected(interval_ms, self._lived_ms)
         else:
             known.interval_ms = interval_ms
 
@@ -86,8 +86,8 @@ class Silences:
         silent.back += 1
         return [self._end(key, now_ms)] if silent.back * 2 >= silent.series else []
 
-    def advance(self, now_ms: int) -> tuple[list[str], list[Symptom]]:
-        """Once a minute: the series that have fallen silent, and what is to be told of it."""
+    def advance(self, now_ms: int, who: Callable[[str], tuple[Resource, str]]) -> tuple[list[str], list[Symptom]]:
+        """Once a minute: what has fallen silent, and what is to be told of it. `who`: whose a series is, its name."""
         passed = now_ms - self._looked_ms
         if passed < LOOK_MS:
             return [], []
@@ -104,27 +104,26 @@ class Silences:
             self._due += min(1.0, MINUTE_MS / known.interval_ms) if known.interval_ms else 1.0
             if self._lived_ms - known.heard_ms > max(SILENT_MS, SILENT * known.interval_ms):
                 fallen.append(series)
-        return fallen, signs + self._tell(fallen, now_ms)
+        return fallen, signs + self._tell({series: who(series) for series in fallen}, now_ms)
 
-    def _tell(self, fallen: Sequence[str], now_ms: int) -> list[Symptom]:
+    def _tell(self, fallen: Mapping[str, tuple[Resource, str]], now_ms: int) -> list[Symptom]:
         groups: dict[Resource, list[str]] = {}
-        for series in fallen:
-            groups.setdefault(self._expected[series].resource, []).append(series)
+        for series, (resource, _) in fallen.items():
+            groups.setdefault(resource, []).append(series)
         if len(groups) > APART:
             # What all of them share: a node, a namespace, or nothing but the cluster.
             shared = (values[0] if len(set(values)) == 1 else "" for values in zip(*groups, strict=True))
             groups = {Resource(*shared): list(fallen)}
         signs = []
         for resource, some in groups.items():
-            first = self._expected[some[0]]
-            start_ms = now_ms - (self._lived_ms - first.heard_ms)
+            start_ms = now_ms - (self._lived_ms - self._expected[some[0]].heard_ms)
             key = digest("metric-missing", *resource, str(start_ms // MINUTE_MS))
             for series in some:
                 self._expected[series].silence = key
             if key in self._silent:  # told already: more of the same
                 self._silent[key].series += len(some)
                 continue
-            silent = Silent(resource, some[0], first.name, start_ms, now_ms, self._lived_ms, len(some))
+            silent = Silent(resource, some[0], fallen[some[0]][1], start_ms, now_ms, self._lived_ms, len(some))
             self._silent[key] = silent
             signs.append(_symptom(key, silent, now_ms, ended=False))
         return signs
@@ -134,28 +133,23 @@ class Silences:
 
     def dump(self) -> Json:
         return {
-            "expected": [[key, *_plain(each, EXPECTED)] for key, each in self._expected.items()],
-            "silent": [[key, *_plain(each, SILENT_PARTS)] for key, each in self._silent.items()],
+            "expected": [[key, each.interval_ms, each.heard_ms, each.silence] for key, each in self._expected.items()],
+            "silent": [[key, list(each.resource), *PARTS(each)] for key, each in self._silent.items()],
             "rest": [self._looked_ms, self._lived_ms, self._heard, self._due],
         }
 
     @classmethod
     def load(cls, dumped: Json) -> Self:
         silences = cls()
-        for key, resource, *rest in dumped["expected"]:
-            silences._expected[key] = Expected(Resource(*resource), *rest)
+        for key, *rest in dumped["expected"]:
+            silences._expected[key] = Expected(*rest)
         for key, resource, *rest in dumped["silent"]:
             silences._silent[key] = Silent(Resource(*resource), *rest)
         silences._looked_ms, silences._lived_ms, silences._heard, silences._due = dumped["rest"]
         return silences
 
 
-EXPECTED: Final = ("name", "interval_ms", "heard_ms", "silence")
-SILENT_PARTS: Final = ("first", "name", "start_ms", "seen_ms", "lived_ms", "series", "back")
-
-
-def _plain(each: Expected | Silent, names: Sequence[str]) -> list[Any]:
-    return [list(each.resource), *(getattr(each, name) for name in names)]
+PARTS: Final = attrgetter("first", "name", "start_ms", "seen_ms", "lived_ms", "series", "back")
 
 
 def _symptom(key: str, silent: Silent, now_ms: int, *, ended: bool) -> Symptom:
