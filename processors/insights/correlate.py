@@ -103,7 +103,7 @@ class Correlator:
         incident, upstream = groups.at.get(waiting.place), False
         if incident is None:
             incident, upstream = groups.neighbour(waiting)
-        elif not symptom.opens and not incident.near(symptom, groups.window_ms):
+        elif not symptom.opens and not groups.takes(incident, waiting.place, waiting):
             incident = None  # weak, and older or younger: not of this
         if incident is None and symptom.opens:
             mark = mark_of(self._cluster, symptom)
@@ -113,7 +113,7 @@ class Correlator:
                 self._count("muted")
         if incident is not None:
             self._join(incident, waiting)
-            if upstream and waiting.place in incident.places:
+            if upstream and symptom.opens and waiting.place in incident.places:
                 incident.root = waiting.place
             return
         groups.wait(waiting)

@@ -19,6 +19,8 @@ from schemas.insights import Entity, Symptom
 from schemas.records import Resource
 
 MOST_PODS: Final = 16  # of a workload that are asked for their node
+MOST_ASKED: Final = 64  # open incidents whose pods are asked for their node; with more, what symptoms say must do
+NEARER: Final = 5  # times as near in time must be what is weak, to join an incident at another place than its root
 
 
 class Waiting(NamedTuple):
@@ -123,7 +125,10 @@ class Groups:
             if any(entity in peers for peers in self._peers(each)):
                 yield each
         if entity.kind == "node":
-            for each in sorted(self._on.get(entity.name, ())):
+            known = dict(self._on.get(entity.name, {}))
+            if len(self.open) <= MOST_ASKED:
+                known |= dict.fromkeys(each.root for each in self.open.values())
+            for each in sorted(known):
                 if each != entity and self._stands_on(each, entity.name):
                     yield each
 
@@ -133,9 +138,15 @@ class Groups:
         yield from (self.waiting[identity].peers for identity in self.waiting_at.get(entity, ()))
 
     def _stands_on(self, entity: Entity, node: str) -> bool:
-        if incident := self.at.get(entity):
-            return incident.places[entity].stands_on(node)
-        return any(self.waiting[identity].node == node for identity in self.waiting_at.get(entity, ()))
+        """Whether what is wrong there can be the node's: enough of its symptoms are there, or of its pods."""
+        incident = self.at.get(entity)
+        if incident is not None and incident.places[entity].stands_on(node):
+            return True
+        if any(self.waiting[identity].node == node for identity in self.waiting_at.get(entity, ())):
+            return True
+        pods = self._topology.pods(entity.namespace, entity.name) if incident and entity.kind == "workload" else ()
+        nodes = [self._topology.node_of(Resource(namespace=entity.namespace, pod=pod)) for pod in pods[:MOST_PODS]]
+        return node in nodes and 3 * nodes.count(node) >= len(nodes)
 
     def neighbour(self, waiting: Waiting) -> tuple[Incident | None, bool]:
         """The incident that explains a symptom, else the one that it explains (True then).
@@ -146,10 +157,15 @@ class Groups:
         if entity.kind in ("namespace", "cluster"):
             return self._only(entity, start_ms), False
         reasons = self._reasons(entity, (waiting.node,), waiting.peers)
-        if found := self._nearest(reasons, start_ms, start_ms, lambda each, incident: True):
+        if found := self._nearest(
+            reasons, start_ms, start_ms, lambda each, incident: self.takes(incident, each, waiting)
+        ):
             return found, False
         effects = self._effects(entity)
-        return self._nearest(effects, start_ms, start_ms, lambda each, incident: each == incident.root), True
+        return self._nearest(
+            effects, start_ms, start_ms,
+            lambda each, incident: each == incident.root and self.takes(incident, each, waiting),
+        ), True  # fmt: skip
 
     def reason(self, incident: Incident) -> Incident | None:
         """The incident that explains this one."""
@@ -198,8 +214,14 @@ class Groups:
         if entity == incident.root:
             near += self._reasons(entity, [node for node in place.nodes if place.stands_on(node)], place.peers)
         found = [self.waiting[identity] for each in dict.fromkeys(near) for identity in self.waiting_at.get(each, ())]
-        earliest, latest = place.first_ms - self.window_ms, place.latest_ms + self.window_ms
-        return [each for each in found if earliest <= each.symptom.start_ms <= latest]
+        return [each for each in found if self.takes(incident, entity, each)]
+
+    def takes(self, incident: Incident, entity: Entity, waiting: Waiting) -> bool:
+        """Whether a symptom by a place of an incident began near enough in time; a weak one but at its root nearer."""
+        weak = not waiting.symptom.opens and waiting.place != incident.root
+        within_ms = self.window_ms // NEARER if weak else self.window_ms
+        place = incident.places[entity]
+        return place.first_ms - within_ms <= waiting.symptom.start_ms <= place.latest_ms + within_ms
 
     def waiting_together(self, entity: Entity) -> list[Waiting]:
         """What waits there and at related places, begun within a window of the first; that comes first."""

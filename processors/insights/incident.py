@@ -218,9 +218,6 @@ class Incident:
         self.severity, self.strong = 0, False
         self.boundless = self.rejected = False
 
-    def near(self, symptom: Symptom, window_ms: int) -> bool:
-        return self.started_ms - window_ms <= symptom.start_ms <= self.latest_ms + window_ms
-
     def kept_open_by(self, symptom: Symptom) -> bool:
         return symptom.opens or not self.strong
 

@@ -69,6 +69,8 @@ def title_of(incident: Incident, causes: Sequence[Cause]) -> str:
     own = telling((s for s in incident.symptoms.values() if at in (place_of(s.resource), _pod(s))), 1)
     best = own or telling(incident.symptoms.values(), 1)
     parts = [f"{spoken(at)}: {_what(incident, best[0])}" if best else spoken(at)]
+    if best and not own:
+        parts[0] += f" at {spoken(place_of(best[0].resource))}"
     place = place_of(own[0].resource) if own else at
     if others := len(incident.places) - (place in incident.places):
         parts.append(f"{others} more affected")

@@ -154,6 +154,16 @@ def test_silence_ends_it_as_soon_as_that_kind_would_be_heard_again(kind: str, ov
     assert (told[1].updated - told[0].updated).total_seconds() == pytest.approx(over_s, abs=5)
 
 
+def test_weak_signs_neither_keep_it_open_nor_make_it_older() -> None:
+    noise = [weak(at(), 30 * i, kind="pattern-new", name=f"{i}") for i in range(-60, 60)]
+    trouble = [symptom(at(), 5), symptom(at(), 5, 65, ended=True)]
+    told = play(sorted([*noise, *trouble], key=lambda each: each.last_ms))
+    assert {each.id for each in told if each.state == "resolved"} == {told[0].id}
+    (over,) = (each for each in told if each.state == "resolved")
+    assert (over.updated - told[0].updated).total_seconds() < 180
+    assert (told[0].detected - over.started).total_seconds() <= 610
+
+
 def test_two_incidents_that_turn_out_to_be_one() -> None:
     known = topology([])
     known.connect(Entity("workload", "a", "x"), Entity("workload", "b", "x"))
