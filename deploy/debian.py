@@ -122,8 +122,8 @@ def _download(package: Package, folder: Path) -> Path:
     wanted = f"{package.name}={package.version}"
     fetch = ["apt-get", "-q", "download", wanted]
     said = _run(fetch, folder)
-    if said and os.geteuid() == 0:
-        _run(["apt-get", "-q", "update"], folder)
+    if said and (os.geteuid() == 0 or shutil.which("sudo")):
+        _run([*([] if os.geteuid() == 0 else ["sudo", "-n"]), "apt-get", "-q", "update"], folder)
         said = _run(fetch, folder)
     files = list(folder.glob(f"{package.name}_*.deb"))
     if said or len(files) != 1:

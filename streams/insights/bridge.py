@@ -23,14 +23,13 @@ from schemas.insights import Insight
 from schemas.records import Message
 from schemas.settings import Settings
 from streams.insights.alerts import OVER, Alert, alert_of
-from streams.insights.reading import Reader, Revisions, present
+from streams.insights.reading import MOST_OPEN, Reader, Revisions, present
 from streams.insights.receivers import Change, Receiver
 from streams.insights.records import RecordDecoder, source_of
 
 log = structlog.get_logger()
 T = TypeVar("T")
 
-MOST_OPEN: Final = 20_000  # incidents that are reminded of; more are told once and then left to themselves
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
 _LIVE: Final = re.compile(r"/freshet/[^/]+/clusters/[^/]*")
 Decode = Callable[[Message], Insight]

@@ -14,6 +14,7 @@ from schemas.settings import Kafka, kafka_client_config
 from streams.insights.records import ended, revision_of
 
 MOST_IDS: Final = 200_000  # incidents whose newest revision is remembered: more than a topic of 30 days should hold
+MOST_OPEN: Final = 20_000  # incidents that are held whole; the longest unheard of go first
 POLL_S: Final = 0.2
 ANSWER_S: Final = 10.0
 
@@ -69,6 +70,8 @@ def present(records: Iterable[Message | End], until: Mapping[int, int] | None = 
             found.open.pop(incident, None)
             if not ended(record):
                 found.open[incident] = record
+                if len(found.open) > MOST_OPEN:
+                    del found.open[next(iter(found.open))]
     return found
 
 

@@ -8,6 +8,7 @@
     ce_source    /freshet/<installation>/clusters/<cluster>; a replay's: /freshet/<installation>/replays/<topic>/...
     ce_time      event time of what made this revision
     ce_subject   the main entity, <kind>/<namespace>/<name>
+    ce_dataschema of JSON: the id of its schema
 
 The same revision becomes the same bytes, whoever encodes it. A new field has a default and keeps the version; what
 changes the meaning of an old one is another version, in the type and in the topic's name.
@@ -31,6 +32,7 @@ from schemas.settings import Settings
 
 SCHEMA_FILE: Final = Path(__file__).parents[2] / "schemas" / "avro" / "incident_insight.avsc"
 TYPE: Final = "dev.freshet.incident.insight.v1"
+DATASCHEMA: Final = "urn:freshet:incident-insight:v1"  # id of the JSON Schema; a frame names its own schema
 AVRO, JSON = "avro/binary", "application/json"
 MAX_VALUE_BYTES: Final = 1_000_000  # what the topic takes, less headers
 MAX_ID_BYTES: Final = 200
@@ -94,6 +96,7 @@ class RecordEncoder:
             ("ce_source", f"{self._channel.source}/clusters/{quote(insight.cluster, safe='')}"),
             ("ce_time", rfc3339(insight.updated)),
             ("ce_subject", subject(insight)),
+            *([("ce_dataschema", DATASCHEMA)] if self._serialize is None else []),
         ]
         return Record(insight.id.encode(), value, [(name, text.encode()) for name, text in headers])
 

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from schemas.insights import Insight
-from streams.insights.records import SCHEMA_FILE
+from streams.insights.records import DATASCHEMA, SCHEMA_FILE
 
 TWIN_FILE: Final = Path(__file__).parents[2] / "schemas" / "json" / "incident_insight.schema.json"
-ID: Final = "urn:freshet:incident-insight:v1"
 
 
 def json_schema() -> dict[str, Any]:
@@ -24,7 +23,7 @@ def json_schema() -> dict[str, Any]:
             if words_of_today := said.pop("enum", None):
                 said["examples"] = words_of_today
             said["description"] = words[name][field]
-    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": ID, "title": "IncidentInsight"}
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": DATASCHEMA, "title": "IncidentInsight"}
     return head | {k: v for k, v in schema.items() if k != "title"} | {"$defs": parts}
 
 

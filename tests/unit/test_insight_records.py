@@ -65,7 +65,8 @@ def test_headers_are_those_of_cloudevents() -> None:
         "ce_time": b"2026-11-22T01:02:03.004Z",
         "ce_subject": b"node/n%2F1",
     }
-    assert dict(encoder()(insight()).headers)["content-type"] == b"application/json"
+    twin = dict(encoder()(insight()).headers)
+    assert (twin["content-type"], twin["ce_dataschema"]) == (b"application/json", b"urn:freshet:incident-insight:v1")
     assert revision_of(message(record)) == ("inc-1", 2)
 
 
