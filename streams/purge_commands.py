@@ -105,12 +105,17 @@ def _show(found: Purge) -> None:
 def _kept(settings: Settings, broker: Broker, found: Purge) -> list[dict[str, Any]]:
     """Of each topic: what is known to hold it, and when Kafka lets go of it."""
     inputs = [i.topic for i in settings.kafka.inputs]
-    described = broker.describe([*inputs, settings.kafka.dead_letters_topic, settings.kafka.runbooks_topic])
+    told = settings.insights
+    others = {
+        settings.kafka.dead_letters_topic: "dead letters",
+        settings.kafka.runbooks_topic: "runbooks",
+        **dict.fromkeys((told.summaries_topic, told.topic, told.state_topic), "insights"),
+    }
+    described = broker.describe([*inputs, *others])
     known = _by_topic(found.records)
     kept = []
     for name, topic in described.items():
-        role = "dead letters" if name == settings.kafka.dead_letters_topic else "input"
-        role = "runbooks" if name == settings.kafka.runbooks_topic else role
+        role = others.get(name, "input")
         if role == "input" and topic.topic_id not in found.topic_ids and name not in known:
             continue
         if role == "runbooks" and not found.kinds["runbooks"]:
@@ -154,6 +159,9 @@ def _told(kept: dict[str, Any]) -> str:
     )
     if kept["role"] == "dead letters":
         return f"Kafka, {kept['topic']}: letters hold original bytes and may hold it too, {_kept_until(kept, 'each')}"
+    if kept["role"] == "insights":
+        until = "until its keys are written again" if kept["retention_ms"] < 0 else _kept_until(kept, "each")
+        return f"Kafka, {kept['topic']}: samples of lines and what is told of them may hold it too, {until}"
     if kept["compacted"]:
         return f"Kafka, {kept['topic']}: holds it until the runbook is published without it (python -m cag publish)"
     known = f"known records: {where} (there may be more)" if where else "holds records of these documents"
