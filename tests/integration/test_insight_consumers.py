@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from threading import Event
@@ -13,15 +14,19 @@ import pytest
 from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
-from deploy.alertmanager import example, forget, ready, settings_of
+from cag.topic import describe, read_to_end
+from deploy.alertmanager import example, forget, ready, settings_of, wait
 from deploy.debian import KCAT, unpack
 from deploy.installation import CHECKOUT, Installation
 from deploy.local.services import Endpoints
 from processors.registry import registry_client
 from schemas.errors import StartupError
 from schemas.insights import Insight
+from schemas.records import Message
+from streams.insights.publisher import InsightPublisher
 from streams.insights.records import SCHEMA_FILE
 from tests.conftest import CACHE
+from tests.faults.runbook_door import door
 
 pytestmark = pytest.mark.integration
 REGISTRY = "FRESHET_REGISTRY__URL"
@@ -92,6 +97,7 @@ def test_the_kcat_example_prints_what_is_open(installation: Installation) -> Non
             assert Insight.model_validate_json(value[0]).title == example().title
 
 
+@pytest.mark.parametrize("installation", ["avro"], indirect=True)
 def test_tail_and_show_print_each_revision_once(installation: Installation) -> None:
     every = installation.run(
         "streams", "insights", "tail", "--since", "beginning", "--no-follow", "--json"
@@ -102,6 +108,27 @@ def test_tail_and_show_print_each_revision_once(installation: Installation) -> N
     assert "OPENED" in present
     assert len(present.splitlines()) == 1
     assert json.loads(installation.run("streams", "insights", "show", example().id, "--json"))["revision"] == 2
+
+
+def test_while_the_registry_is_away_insights_wait_and_none_goes_untyped(endpoints: Endpoints, state: Path) -> None:
+    made = Installation(name="it-untyped", state=state.resolve(), endpoints=endpoints, insights=True)
+    with door(endpoints.registry) as (way, url), closing(ready(made)):
+        way.shut = True
+        made.extra["FRESHET_REGISTRY__URL"] = url
+        settings = settings_of(made)
+        topic = describe(settings.kafka, settings.insights.topic)
+        try:
+            with closing(InsightPublisher.from_settings(settings)) as publisher, ThreadPoolExecutor(1) as beside:
+                delivered = beside.submit(publisher.deliver, told(), Event())
+                wait(lambda: "does not answer" in publisher.paused, "the publisher to say that it waits")
+                assert not [r for r in read_to_end(settings.kafka, topic) if isinstance(r, Message)]
+                way.shut = False
+                delivered.result(30)
+            held = [r for r in read_to_end(settings.kafka, topic) if isinstance(r, Message)]
+            assert [r.value[:1] for r in held if r.value] == [b"\x00"] * len(told())
+        finally:
+            made.extra.clear()
+            forget(made)
 
 
 @pytest.mark.parametrize("installation", ["avro"], indirect=True)
