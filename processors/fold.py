@@ -218,17 +218,18 @@ class Fold:
         `patterns`, `documents`: those that are in the index.
         """
         fresh, self.fresh = self.fresh, {}
-        new: dict[Target, Mapping[str, Any]] = {}
+        own: dict[Target, Mapping[str, Any]] = {}
         changes: dict[Target, Change] = {}
         for target, change in fresh.items():
             pattern = pattern_of(change)
-            if pattern is not None and pattern not in patterns:
-                new[pattern] = self.patterns[pattern]
-            elif target.kind not in STATES and (change.fixed.get("severity_number", 0) < ERROR or target in documents):
+            news = target.kind in STATES or (pattern is not None and pattern not in patterns)
+            if not news and (change.fixed.get("severity_number", 0) < ERROR or target in documents):
                 continue
+            if pattern is not None:
+                own[pattern] = self.patterns[pattern]
             changes[target] = change.copy()
             change.shown = change.records
-        return Fold(changes=changes, patterns=new, partitions=dict(self.partitions)) if changes else None
+        return Fold(changes=changes, patterns=own, partitions=dict(self.partitions)) if changes else None
 
     def hide(self, targets: Iterable[Target]) -> None:
         """These were refused when they were shown, and are to be written with the rest."""

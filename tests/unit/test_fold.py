@@ -73,7 +73,7 @@ def test_what_must_not_wait(
     if found:
         shown = found.changes[target]
         assert (shown.spots, fold.changes[target].ahead) == ({"id/0/0": {1: [0]}}, True)
-        assert found.patterns == ({pattern: {"template": "t"}} if kind == "occurrences" and not patterns else {})
+        assert found.patterns == ({pattern: {"template": "t"}} if kind == "occurrences" else {})
     again = say(2)
     assert (again is not None) is (kind == "events")  # each of its changes is news
     assert not fold.changes[target].ahead or kind == "events"
