@@ -30,6 +30,7 @@ from schemas.records import Message as Record
 from schemas.settings import Kafka, OpenSearch, Settings
 from streams.insights.feedback import feedback_of
 from streams.insights.records import Live, RecordEncoder
+from streams.purge import PURGED
 from tests.benchmarks.installed import installed
 from tests.evaluation.sets import LabelledSet
 from tests.unit.insight_cases import insight, symptom
@@ -133,6 +134,11 @@ def test_an_incident_is_asked_for_judged_and_exported(installation: Installation
         assert "No incident is open" in ask(client, "what is open?", now=later)
         assert "1 incident resolved" in ask(client, "which incidents were resolved in the last hour?", now=later)
         assert "1 incident open" in ask(client, "what is open?", now=now - timedelta(seconds=60))
+
+        purged = json.loads(installation.run("streams", "purge", "--regex", "a secret of [a-z]{3}", "--yes", "--json"))
+        assert purged["found"] == {"insights": 1}
+        assert "insights" in {topic["role"] for topic in purged["kafka"]}
+        assert PURGED in client.get(f"/v1/insights/{hidden.id}", headers=ADMIN).json()["title"]
 
 
 def lines(installation: Installation, began: datetime, now: datetime) -> None:
