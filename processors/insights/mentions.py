@@ -92,6 +92,8 @@ def _read(text: str, match: re.Match[str]) -> Iterator[Word]:
     address = before.endswith(("//", "@")) or _PORT.match(text, end) is not None
     if not address and (host in SAID_OF_ALL or text[end : end + 1] == "="):  # the key of a pair names nobody
         return
+    if not address and "_" in (before[-1:], text[end : end + 1]):  # nor does a part of orders_idempotency_key
+        return
     yield Word(host, stems_of(host), "", ADDRESS if address else NAME if "-" in host else WORD, calls)
 
 
