@@ -26,7 +26,6 @@ import orjson
 import typer
 
 from processors.decode.workload import workload_of
-from processors.insights.correlate import Correlator
 from processors.insights.history import History
 from processors.insights.step import State
 from processors.insights.topology import Topology
@@ -39,7 +38,6 @@ from tests.evaluation.insights import peers
 from tests.evaluation.insights.rootcause import (
     Answer,
     Case,
-    Ear,
     Json,
     by_group,
     given,
@@ -166,10 +164,7 @@ def _ours(folder: Path, name: str, cases: Sequence[Case]) -> tuple[list[Answer],
             current = None
         if time_ms >= following:
             current = waiting.pop(0)
-            cluster = state.cluster(name)
-            fresh = Correlator(name, cluster.topology, settings.correlation)
-            ear = Ear(fresh, since_ms=current.inject_ms - MINUTE_MS)
-            cluster.correlator = ear  # type: ignore[assignment]
+            ear = heard(state, name, since_ms=current.inject_ms - MINUTE_MS)
             insights = []
         if time_ms > last_ms:
             break

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from processors.decode.workload import workload_of
 from processors.insights.causes import ranked
+from processors.insights.correlate import Correlator
 from processors.insights.step import Cluster, State, step
 from processors.insights.topology import Topology
 from schemas.insights import Cause, Change, Insight, Sign, Symptom
@@ -62,10 +63,10 @@ class Answer:
     why: str = ""
 
 
-def heard(state: State, name: str) -> Ear:
-    """Listen to a cluster from now on."""
+def heard(state: State, name: str, since_ms: int = 0) -> Ear:
+    """Listen to a cluster from now on, whose correlator knows nothing of before."""
     cluster: Cluster = state.cluster(name)
-    ear = Ear(cluster.correlator)
+    ear = Ear(Correlator(name, cluster.topology, state.correlation), since_ms)
     cluster.correlator = ear  # type: ignore[assignment]
     return ear
 
