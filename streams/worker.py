@@ -100,12 +100,27 @@ class Worker:
         )
         self.steps: dict[str, Step] = {i.topic: self.intake.take for i in chosen}
         self.runbooks: RunbookAgent | None = None
+        self.insights: InsightAgent | None = None
+        self._add_agents(settings, only, insight_metrics)
+        self.assigned_partitions: frozenset[tuple[str, int]] = frozenset()
+        self.away = ""  # why positions or topic ids cannot be checked, '' while they can
+        self.metrics.watch(
+            pending=lambda: self.progress.pending,
+            paused={
+                "opensearch": lambda: bool(self.sink.paused) or self._waits_for("OpenSearch"),
+                "kafka": lambda: bool(self.letters.paused or self._telling) or self._waits_for("Kafka"),
+                "redis": lambda: bool(self.runbooks and self.runbooks.paused),
+                "registry": lambda: bool(self.insights and self.insights.paused) and not self._waits_for("Kafka"),
+            },
+        )
+
+    def _add_agents(self, settings: Settings, only: Collection[str], insight_metrics: InsightMetrics) -> None:
+        """For what is no telemetry."""
         if RUNBOOKS in only:
             self.runbooks = RunbookAgent.from_settings(
                 settings, letters=self.letters, progress=self.progress, stop=self.flusher.stop
             )
             self.steps[settings.kafka.runbooks_topic] = self.runbooks.take
-        self.insights: InsightAgent | None = None
         if INSIGHTS in only and self.summaries:
             self.insights = InsightAgent.from_settings(
                 settings,
@@ -118,17 +133,6 @@ class Worker:
             )
             self.steps[settings.insights.summaries_topic] = self.insights.take
             self.steps[settings.insights.feedback_topic] = self.insights.take_feedback
-        self.assigned_partitions: frozenset[tuple[str, int]] = frozenset()
-        self.away = ""  # why positions or topic ids cannot be checked, '' while they can
-        self.metrics.watch(
-            pending=lambda: self.progress.pending,
-            paused={
-                "opensearch": lambda: bool(self.sink.paused) or self._waits_for("OpenSearch"),
-                "kafka": lambda: bool(self.letters.paused or self._telling) or self._waits_for("Kafka"),
-                "redis": lambda: bool(self.runbooks and self.runbooks.paused),
-                "registry": lambda: bool(self.insights and self.insights.paused) and not self._waits_for("Kafka"),
-            },
-        )
 
     @property
     def paused(self) -> bool:

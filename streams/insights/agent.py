@@ -148,6 +148,8 @@ class InsightAgent:
 
         What is held of them already stays. Blocks; raises SinkUnavailable.
         """
+        if not partitions:
+            return {}
         with self._lock:
             self._drop_others()
             self._published = dict(self._publisher.published())
