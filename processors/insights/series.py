@@ -117,8 +117,8 @@ class SeriesBands:
                 self.refused += 1
                 continue
             if watched is None:
+                signs += self._make_room(now_ms)
                 watched = self._young[series] = _watch(summary)
-                signs += self._bound(now_ms)
             elif point.time_ms // MINUTE_MS <= watched.point_ms // MINUTE_MS:
                 self._again(watched, point)
                 continue
@@ -161,9 +161,9 @@ class SeriesBands:
             return _follow(series, watched, score, measure, now_ms)
         return []
 
-    def _bound(self, now_ms: int) -> Iterator[Symptom]:
-        """Forget the idlest."""
-        while len(self) > self._most:
+    def _make_room(self, now_ms: int) -> Iterator[Symptom]:
+        """For one more: forget the idlest."""
+        while len(self) >= self._most:
             young = len(self._young) > YOUNG_SHARE * self._most or not self._known
             series, watched = (self._young if young else self._known).popitem(last=False)
             self.dropped += 1

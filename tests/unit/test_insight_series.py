@@ -212,6 +212,16 @@ def test_explosion_of_labels_is_bounded_and_spares_those_with_a_history() -> Non
     assert {name for name, *_ in bands.dump()["known"]} == set(old)
 
 
+def test_one_place_is_enough() -> None:
+    bands = SeriesBands(Detection(most_series=1))
+    told(bands, (sampled(i + j, noise(i), f"s{i % 3}") for i in range(0, 200, 2) for j in (0, 1)))
+    several = sampled(300, 1.0)._replace(
+        points=tuple(Point(START_MS + i * MINUTE_MS, 1.0, 1.0, 1.0) for i in (300, 301))
+    )
+    assert told(bands, [several]) == []
+    assert len(bands) == 1
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -1e300])
 def test_what_is_no_number_is_refused(value: float) -> None:
     bands = aged(60)
