@@ -44,6 +44,7 @@ SWEEP_MS: Final = 15_000  # between two looks at who has stopped
 # million judgements: a burst takes more than that. Only what is new is judged here, so that 3 is one in a thousand.
 CRITICAL: Final = 18  # as `processors/decode/severity.py` reads critical, panic and fatal: what a process ends with
 NEW_OPENS: Final = 3.0
+ALMOST: Final = 0.86  # the strength of a warning that is as new as can be: any other symptom beside it opens
 BURST: Final = 7.0
 VOLUME: Final = 12.0
 NOVEL_A_MINUTE: Final = 0.2  # complaints new to a workload that are expected anyway: by more, one tells nothing
@@ -184,7 +185,7 @@ class Patterns:
                 and line.last_ms - line.first_ms >= NEW_SPREAD_MS
                 and surprise >= NEW_OPENS
             )
-            strength = min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, 0.75)
+            strength = min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, ALMOST)
         else:
             surprise = line.usual.surprise(episode.count)
             grave = line.severity >= ERROR
@@ -262,7 +263,7 @@ class Patterns:
         episode = line.episode
         assert episode is not None
         usual_ms = ODDS * (line.last_ms - line.first_ms) / max(line.total, 1)
-        lasted = time_ms - episode.start_ms > LASTS_MS
+        lasted = time_ms - episode.start_ms > (LASTS_MS if episode.opens else NEW_MS)
         if not lasted and time_ms - episode.last_ms <= min(max(QUIET_MS, usual_ms), NEW_MS):
             return
         yield self._tell(voice, episode, line.name, line.said_severity, line.pod, line.node, ended=True)
