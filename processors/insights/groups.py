@@ -20,7 +20,7 @@ from schemas.records import Resource
 
 MOST_PODS: Final = 16  # of a workload that are asked for their node
 MOST_ASKED: Final = 64  # open incidents whose pods are asked for their node; with more, what symptoms say must do
-NEARER: Final = 5  # times as near in time must be what is weak, to join an incident at another place than its root
+NEARER: Final = 5  # times as near in time must be what is weak: to open together, and to join but at the root
 
 
 class Waiting(NamedTuple):
@@ -224,7 +224,7 @@ class Groups:
         return place.first_ms - within_ms <= waiting.symptom.start_ms <= place.latest_ms + within_ms
 
     def waiting_together(self, entity: Entity) -> list[Waiting]:
-        """What waits there and at related places, begun within a window of the first; that comes first."""
+        """What waits there and at related places, begun near each other; the first comes first."""
         own = [self.waiting[identity] for identity in self.waiting_at.get(entity, ())]
         peers = dict.fromkeys(peer for each in own for peer in each.peers)
         nodes = dict.fromkeys(each.node for each in own)
@@ -235,7 +235,8 @@ class Groups:
             for identity in self.waiting_at.get(other, ())
         ]  # fmt: skip
         group.sort(key=lambda each: (each.symptom.start_ms, each.symptom.id))
-        return [each for each in group if each.symptom.start_ms - group[0].symptom.start_ms <= self.window_ms]
+        latest_ms = max((each.symptom.start_ms for each in own), default=0)
+        return [each for each in group if abs(latest_ms - each.symptom.start_ms) <= self.window_ms // NEARER]
 
     # Many at once
 
