@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import structlog
-from confluent_kafka import KafkaError, KafkaException, Producer
+from confluent_kafka import Producer
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from cag.topic import describe, read_to_end
@@ -19,15 +19,14 @@ from processors.writer import Stopped
 from schemas.errors import FreshetError, InvalidRecord, SinkMisconfigured, SinkUnavailable, StartupError
 from schemas.insights import Insight
 from schemas.records import Message
-from schemas.settings import Settings, kafka_client_config
-from streams.insights.records import SCHEMA_FILE, Channel, Live, Record, RecordEncoder, Replay, revision_of
+from schemas.settings import Settings
+from streams.insights.outbox import Outbox, Outgoing
+from streams.insights.records import SCHEMA_FILE, Channel, Live, RecordEncoder, Replay, revision_of
 
 log = structlog.get_logger()
 
 BATCH: Final = 500
-MESSAGE_BYTES: Final = 1_048_576  # what the topic takes, see `schemas/topics.py`
 BACKOFF_FIRST_S, BACKOFF_MOST_S = 0.2, 10.0
-CONFIRM_S: Final = 30  # how long one try waits for Kafka before it says so and tries again
 
 
 class InsightPublisher:
@@ -46,8 +45,7 @@ class InsightPublisher:
             raise StartupError(f"{channel.topic} is not for a {type(channel).__name__.lower()} publisher")
         self.topic, self.paused = channel.topic, ""
         self.settings, self._channel, self._connect = settings, channel, connect
-        self._make = make
-        self._producer: Any = None
+        self._outbox = Outbox(settings.kafka, channel.topic, make=make)
         self._registry: SchemaRegistryClient | None = None
         self._encode: RecordEncoder | None = None
 
@@ -118,36 +116,8 @@ class InsightPublisher:
     def _send(self, insights: Sequence[Insight]) -> None:
         self.prepare()
         assert self._encode is not None
-        self._offer([self._encode(insight) for insight in insights])
-
-    def _offer(self, records: Sequence[Record]) -> None:
-        """One try. Raises SinkUnavailable unless Kafka confirmed them all."""
-        if self._producer is None:
-            self._producer = self._make(_options(self.settings))
-        failed: list[KafkaError] = []
-
-        def note(error: KafkaError | None, _: object) -> None:
-            if error is not None:
-                if error.fatal():  # the producer is done for; so is this process
-                    raise KafkaException(error)
-                failed.append(error)
-
-        for record in records:
-            try:
-                self._producer.produce(
-                    self.topic, key=record.key, value=record.value, headers=record.headers, on_delivery=note
-                )
-            except (BufferError, KafkaException) as error:
-                failed.append(
-                    error.args[0] if isinstance(error, KafkaException) else KafkaError(KafkaError._QUEUE_FULL)
-                )
-                break
-        self._producer.flush()  # message.timeout.ms bounds this: each one is answered in the end
-        if failed:
-            raise SinkUnavailable(
-                f"Kafka at {self.settings.kafka.bootstrap_servers} did not take {len(failed)} insights for "
-                f"{self.topic}: {failed[0].str()}"
-            )
+        records = [self._encode(insight) for insight in insights]
+        self._outbox.offer([Outgoing(r.key, r.value, headers=r.headers) for r in records])
 
     def _say(self, error: FreshetError) -> None:
         reason = str(error)
@@ -155,17 +125,3 @@ class InsightPublisher:
             alarm = not isinstance(error, SinkUnavailable)  # it goes on by itself only after somebody mends it
             (log.error if alarm else log.warning)("insights wait", reason=reason, topic=self.topic)
         self.paused = reason
-
-
-def _options(settings: Settings) -> dict[str, Any]:
-    return kafka_client_config(settings.kafka) | {
-        "acks": "all",
-        "enable.idempotence": True,
-        "compression.type": "zstd",
-        "linger.ms": 5,
-        "partitioner": "murmur2_random",  # what Java producers do, so that both agree on a key's partition
-        "message.max.bytes": MESSAGE_BYTES,
-        "message.timeout.ms": CONFIRM_S * 1000,
-        "log_level": 0,
-        "error_cb": lambda _: None,  # what matters comes with the record that failed
-    }

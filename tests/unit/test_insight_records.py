@@ -215,7 +215,7 @@ class FakeProducer:
     def produce(self, topic: str, *, on_delivery: Any, **rest: Any) -> None:
         self.waiting.append((on_delivery, self.errors.pop(0) if self.errors else None, {"topic": topic, **rest}))
 
-    def flush(self) -> None:
+    def poll(self, _: float) -> None:
         for on_delivery, error, sent in self.waiting:
             if error is None:
                 self.written.append((sent["topic"], sent["key"], dict(sent["headers"])["ce_id"]))
