@@ -25,6 +25,7 @@ WEIGHTS: Final[Mapping[str, float]] = {
 ONSET_HALF_MS: Final = 120_000  # later by this, half as likely; metrics come once a minute, so one says little
 CHANGE_HALF_MS: Final = 300_000  # a rollout takes minutes to hurt: Kubernetes' progressDeadlineSeconds is ten
 CHANGE_BEFORE_MS: Final = 1_800_000  # changes further back are no reason
+CHANGE_SLACK_MS: Final = 30_000  # by which the event of a change may come after what it did: minutes, other clocks
 MOST_CAUSES: Final = 5
 MOST_PLACES: Final = 64  # that are compared with each other: the earliest and strongest
 TOGETHER_MS: Final = 120_000  # what fails first may be told so much later: a metric waits for its minute
@@ -73,16 +74,17 @@ class _Place:
     symptoms: list[Symptom] = field(default_factory=list)
     blamers: dict[Entity, int] = field(default_factory=dict)  # who names it, and since when
     change: Change | None = None
+    since_ms: int = 0  # of one that was only changed: the first symptom of anybody
     dependents: list[Entity] = field(default_factory=list)  # of the other places
     dependencies: list[Entity] = field(default_factory=list)
     shared_by: list[Entity] = field(default_factory=list)  # of a node: all that is wrong with these runs on it
 
     @property
     def start_ms(self) -> int:
-        """Its first symptom, else the first complaint about it."""
+        """Its first symptom, else the first complaint about it, else of all."""
         if self.symptoms:
             return self.symptoms[0].start_ms
-        return min([*self.blamers.values(), *([self.change.time_ms] if self.change else [])])
+        return min(self.blamers.values(), default=self.since_ms)
 
     @property
     def order(self) -> tuple[str, str, str]:
@@ -151,17 +153,18 @@ def _add_nodes(places: dict[Entity, _Place], topology: Topology) -> None:
 
 def _add_changes(places: dict[Entity, _Place], changes: Sequence[Change], topology: Topology, first_ms: int) -> None:
     """The last change of each place before it failed, and changed places that those which fail depend on."""
+    earliest = list(places)[:MOST_PLACES]
     for change in sorted(changes, key=lambda each: (each.time_ms, each.id)):
         owner = owner_of(change.resource)
         place = places.get(owner)
+        since_ms = place.start_ms if place else first_ms
+        if not -CHANGE_SLACK_MS <= since_ms - change.time_ms <= CHANGE_BEFORE_MS:
+            continue
         if place is None:
-            near = first_ms - CHANGE_BEFORE_MS <= change.time_ms <= first_ms
-            if not near or not any(topology.distance(entity, owner) for entity in sorted(places)):
+            if not any(topology.distance(entity, owner) for entity in earliest):
                 continue
-            place = places[owner] = _Place(owner)
-            place.change = change
-        elif change.time_ms <= place.start_ms and place.start_ms - change.time_ms <= CHANGE_BEFORE_MS:
-            place.change = change
+            place = places[owner] = _Place(owner, since_ms=first_ms)
+        place.change = change
 
 
 def _compared(places: Mapping[Entity, _Place], complaints: Mapping[str, bool]) -> list[_Place]:
@@ -179,7 +182,7 @@ def _relate(places: Sequence[_Place], topology: Topology) -> None:
     """Trouble goes from whom one depends on to whom depends on it, and forward in time; traffic goes the other way."""
     troubled = [place for place in places if any(not _is_traffic(symptom) for symptom in place.symptoms)]
     for place in places:
-        hurts = bool(place.blamers) or place in troubled
+        hurts = bool(place.blamers or place.change) or place in troubled
         for other in troubled:
             if other is place:
                 continue
@@ -196,11 +199,11 @@ def _depends(one: _Place, other: _Place, topology: Topology) -> bool:
 def _parts(place: _Place, first_ms: int, others: int, complaints: Mapping[str, bool]) -> dict[str, float]:
     """What speaks for it, each 0..1, under the names of the weights."""
     change = place.change
-    age_ms = place.start_ms - change.time_ms if change else 0
+    age_ms = max(0, place.start_ms - change.time_ms) if change else 0
     below, above = len(place.dependents), len(place.dependencies)
     return {
         "upstream": max(0.0, min(1.0, 0.5 + 0.5 * (below - above) / others)),
-        "onset": 0.5 ** ((place.start_ms - first_ms) / ONSET_HALF_MS),
+        "onset": 0.5 ** ((place.start_ms - first_ms) / ONSET_HALF_MS) if place.symptoms or place.blamers else 0.0,
         "kind": _kind(place, complaints),
         "blamed": min(1.0, len(place.blamers) / others),
         "strength": _strength(place),
@@ -259,7 +262,7 @@ def _cause(
         clauses.append(f"depends on {_listed(place.dependencies)}")
     why = ", ".join(clause for clause in clauses if clause)
     if place.change:
-        why += f"; {place.change.text[:CHANGE_CHARS]} {_span(place.start_ms - place.change.time_ms)} before"
+        why += f"; {place.change.text[:CHANGE_CHARS]} {_span(max(0, place.start_ms - place.change.time_ms))} before"
     return Cause(
         kind=entity.kind,
         name=entity.name,

@@ -96,6 +96,9 @@ def test_what_was_changed_just_before() -> None:
     assert first([symptom("mail"), symptom("search")], change("search", 60)).name == "search"
     assert first([symptom("mail"), symptom("search")], change("search", 7_200)).name == "mail"
     assert first([symptom("mail"), symptom("search")], change("search", -60)).name == "mail"
+    causes = ranked([symptom("cart", 5), symptom("mail", 9)], [change("redis", 600)], shop())
+    assert [cause.name for cause in causes] == ["cart", "mail", "redis"]  # changed, and well
+    assert causes[2].why == "no symptom of its own, cart depends on it; rollout 10 min before"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from processors.pipeline import Pipeline
 from schemas.insights import Insight
 from schemas.records import Message
 from schemas.settings import Settings
+from tests.benchmarks.machine import hardware
 from tests.evaluation.folders import SHARED
 from tests.evaluation.insights import peers
 from tests.evaluation.insights.rootcause import (
@@ -277,7 +278,7 @@ def _ms(text: str) -> int:
 def main(source: Annotated[Path, typer.Option(help="The recordings.")] = FOLDER) -> None:
     """Rank root causes of Nezha's faults, beside peers."""
     result = run(source)
-    sys.stdout.write(result.pop("table") + "\n" + json.dumps({"ok": True, **result}) + "\n")
+    sys.stdout.write(result.pop("table") + "\n" + json.dumps({"ok": True, **result, "hardware": hardware()}) + "\n")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from schemas.insights import Entity, Insight
 from schemas.records import Message
 from schemas.settings import Settings
 from schemas.summaries import Told
+from tests.benchmarks.machine import hardware
 from tests.evaluation.folders import SHARED
 from tests.evaluation.insights import peers
 from tests.evaluation.insights.rootcause import (
@@ -176,7 +177,7 @@ def _table(normal: Recording, case: Case, recording: Recording) -> peers.Table:
 def main(source: Annotated[Path, typer.Option(help="The recordings.")] = FOLDER) -> None:
     """Rank root causes of PetShop's faults, beside peers."""
     result = run(source)
-    sys.stdout.write(result.pop("table") + "\n" + json.dumps({"ok": True, **result}) + "\n")
+    sys.stdout.write(result.pop("table") + "\n" + json.dumps({"ok": True, **result, "hardware": hardware()}) + "\n")
 
 
 if __name__ == "__main__":
