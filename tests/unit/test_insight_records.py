@@ -2,6 +2,7 @@
 
 import datetime as dt
 import json
+from contextlib import suppress
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -149,6 +150,21 @@ def test_every_cut_and_every_promise_of_a_collection_is_refused() -> None:
     for value in (promised, record.value + b"\x00"):
         with pytest.raises(InvalidRecord):
             decode(message(record, value=value))
+
+
+CLIENT = registry()
+WRITTEN = [encoder(CLIENT)(insight()), encoder()(insight())]
+READ = RecordDecoder(CLIENT)
+
+
+@given(st.sampled_from(WRITTEN), st.integers(0, 600), st.integers(0, 8), st.binary(max_size=12))
+def test_whatever_is_changed_in_a_value_it_is_read_or_a_bad_record(
+    record: Record, start: int, cut: int, put: bytes
+) -> None:
+    start = max(start, 5)  # the frame's own bytes: see above
+    with suppress(InvalidRecord):
+        found = READ(message(record, value=record.value[:start] + put + record.value[start + cut :]))
+        assert found.id == "inc-1"
 
 
 def test_schemas_without_bounds_are_not_read() -> None:
