@@ -41,10 +41,10 @@ QUIET_MS: Final = 120_000  # a symptom is over when its lines have stopped for s
 SWEEP_MS: Final = 15_000  # between two looks at who has stopped
 
 # -log10 of how probable it is by the speaker's own history. A thousand patterns judged each minute of a day are 1.4
-# million judgements: a burst takes more than that. Only what is new is judged here, so that 3 is one in a thousand.
+# million judgements: a burst takes more than that. Only what is new is judged here: one in ten thousand is enough.
 CRITICAL: Final = 18  # as `processors/decode/severity.py` reads critical, panic and fatal: what a process ends with
-NEW_OPENS: Final = 3.0
-ALMOST: Final = 0.86  # the strength of a warning that is as new as can be: any other symptom beside it opens
+NEW_OPENS: Final = 4.0
+ALMOST: Final = 0.75  # the strength of what complains but does not open: it takes another as strong beside it
 BURST: Final = 7.0
 VOLUME: Final = 12.0
 NOVEL_A_MINUTE: Final = 0.2  # complaints new to a workload that are expected anyway: by more, one tells nothing
