@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cag.clock import Clock
+from cag.incidents import named_runbook
 from cag.inert import name, plain
 from cag.rank import mentioned
 from cag.steps import read_steps
@@ -18,7 +19,7 @@ from schemas.context import Context, Evidence, Intent, Plan
 from schemas.runbooks import HEADING_SEPARATOR
 
 SUPPORTING, LISTED, STEPS = 5, 8, 4
-INCIDENTS: Final = 2  # told before the evidence, where something else was asked for
+INCIDENTS: Final = 3  # told before the evidence, where something else was asked for
 _TROUBLE: Final = frozenset({"diagnose", "why", "fix", "health"})
 MOST_LINES, MOST_CHARS = 25, 1_800
 WORTH_NAMING: Final = 0.55  # score below which nothing is called a cause
@@ -111,7 +112,7 @@ def _incidents(material: _Material) -> list[Section]:
         return [*_uneventful(material, f"**{none}**", of_range=False), *_beside(material)]
     told = [material.teller.one(*each) for each in found]
     more = [] if cut or asked != "open" else [Section(f"Nothing else is open{about}.")]
-    return [*_list(f"**{head[0].upper()}{head[1:]}:**", told), *more, *_steps(material)]
+    return [*_list(f"**{head[0].upper()}{head[1:]}:**", told), *more, *_steps(material, of=found[0][1].text)]
 
 
 def _beside(material: _Material) -> list[Section]:
@@ -232,10 +233,13 @@ def _nothing(material: _Material) -> str:
     )
 
 
-def _steps(material: _Material) -> list[Section]:
-    if not material.guides:
+def _steps(material: _Material, of: str = "") -> list[Section]:
+    """Of the best runbook; `of`: of the one that this incident names."""
+    said = named_runbook(of)
+    named = (g for g in material.guides if not of or (said and said.startswith(g[1].entity.removeprefix("runbook/"))))
+    number, guide = next(named, (0, None))
+    if guide is None:
         return []
-    number, guide = material.guides[0]
     steps = [f"{place}. {step} [{number}]" for place, step in enumerate(read_steps(guide.text)[:STEPS], 1)]
     title = plain(guide.title.replace(HEADING_SEPARATOR, ", ")[:120])
     return [Section(f"**What to do next** (runbook {title}):", steps, least=2)] if steps else []

@@ -8,7 +8,9 @@ from zoneinfo import ZoneInfo
 
 from cag.coverage import CoverageReader
 from cag.freshness import with_trouble
+from cag.incidents import named_runbook
 from cag.lag import LagReader
+from cag.library import Library
 from cag.question.plan import Catalog, plan
 from cag.question.spelling import index_of
 from cag.reads import IndexReader, Live, LiveGeneration, Partial
@@ -21,6 +23,7 @@ from schemas.answer import Query
 from schemas.context import Context, Evidence, Freshness, Plan, Scope
 from schemas.errors import SinkMisconfigured, SinkUnavailable
 from schemas.records import Signal
+from schemas.runbooks import HEADING_SEPARATOR
 from schemas.settings import Settings
 
 CATALOG_REMEMBERED_S: Final = 5.0
@@ -80,6 +83,8 @@ class Gathering:
                 facts = await self._facts(query, made, catalog, live, nearest, trouble, watch)
             count = min(query.limit, MOST_RUNBOOKS) if query.limit else RUNBOOKS_SHOWN
             guides = self._runbooks.library.find(made, facts, query.scope, await embedding, count)
+            if made.incidents:
+                guides = _with_named(guides, facts, self._runbooks.library, query.scope)[:count]
             watch.lap("runbooks")
             seen = await looking
             trouble += await judging
@@ -190,3 +195,15 @@ class Gathering:
             )
             return None
         return vector
+
+
+def _with_named(
+    guides: Sequence[Evidence], facts: Sequence[Evidence], library: Library, scope: Scope
+) -> list[Evidence]:
+    """First the section that the first incident names, if the asker may see it."""
+    text = next((piece.text for piece in facts if piece.kind == "incident"), "")
+    said = named_runbook(text)
+    of_it = [each for each in library.entries if said.startswith(each.runbook.path)] if said else []
+    headed = [e for e in of_it if said.endswith(e.section.heading.replace(HEADING_SEPARATOR, ", "))]
+    named = library.get((headed or of_it)[0].id, scope) if of_it else None
+    return [*guides] if named is None else [named, *(guide for guide in guides if guide.id != named.id)]

@@ -14,6 +14,7 @@ Json = Mapping[str, Any]
 SHOWN_CHARS: Final = 900
 NAMED: Final = 4  # affected entities, besides the cause
 SYMPTOMS: Final = 3
+RUNBOOK: Final = "Runbook: "
 TRACED: Final = 4  # pieces of evidence of an incident whose records are looked up
 _BANDS: Final = {"critical": "error", "warning": "warn", "info": "info"}
 _WEIGHTS: Final = {"critical": 1.0, "warning": 0.7, "info": 0.4}
@@ -49,7 +50,8 @@ def candidate(told: Insight, identity: str, span: Span) -> Candidate:
             last=told.resolved if over and told.resolved else told.updated,
             severity=_BANDS[told.severity],
         ),
-        severity=_WEIGHTS[told.severity] * (_BEHIND if over else 1.0),
+        # Of a time that the question names, what is over by its end is no less an answer.
+        severity=_WEIGHTS[told.severity] * (_BEHIND if over and not span.said else 1.0),
         novel=1.0 if told.started >= span.start else 0.5,
         about=frozenset([e.name for e in told.entities] + [c.name for c in told.causes]),
         rests_on=evidence_of(told),
@@ -59,7 +61,7 @@ def candidate(told: Insight, identity: str, span: Span) -> Candidate:
 def text_of(told: Insight) -> str:
     """`Open incident (critical): ...`: what, why, whom else, what came before, what to read; each cut on its own."""
     state = "Merged" if told.state == "merged" else "Resolved" if told.state in OVER else "Open"
-    parts = [f"{state} incident ({told.severity}): {told.title[:200]}"]
+    parts = [_cut(f"{state} incident ({told.severity}): {told.title}", 240)]
     if told.merged_into and told.state == "merged":
         parts.append(f"It goes on as {told.merged_into}")
     if told.reopened:
@@ -67,17 +69,17 @@ def text_of(told: Insight) -> str:
     causes = [(c.kind, c.name, c.namespace) for c in told.causes[:1]]
     if told.causes:
         first = told.causes[0]
-        parts.append(f"Probable cause: {_who(first.kind, first.name, first.namespace)}, {first.why}"[:260])
+        parts.append(_cut(f"Probable cause: {_who(first.kind, first.name, first.namespace)}, {first.why}", 260))
     others = [each for e in told.entities if (each := (e.kind, e.name, e.namespace)) not in causes]
     if others:
         more = f" and {len(others) - NAMED} more" if len(others) > NAMED else ""
-        parts.append(f"Affected: {', '.join(_who(*each) for each in others[:NAMED])}{more}"[:220])
+        parts.append(_cut(f"Affected: {', '.join(_who(*each) for each in others[:NAMED])}{more}", 220))
     if told.change is not None:
-        parts.append(f"Preceded by: {told.change.text}"[:160])
+        parts.append(_cut(f"Preceded by: {told.change.text}", 160))
     parts.append(f"{told.symptom_count} symptoms" if told.symptom_count != 1 else "1 symptom")
-    parts += [f"Symptom: {s.text}"[:160] for s in told.symptoms[:SYMPTOMS]]
-    parts += [f"Runbook: {r.path} {r.section}".strip()[:120] for r in told.runbooks[:1]]
-    return ". ".join(part.rstrip(". ") for part in parts)[:SHOWN_CHARS]
+    parts += [_cut(f"{RUNBOOK}{r.path} {r.section}".strip(), 160) for r in told.runbooks[:1]]
+    parts += [_cut(f"Symptom: {s.text}", 160) for s in told.symptoms[:SYMPTOMS]]
+    return ". ".join(part.rstrip(". ") if part[-3:] != "..." else part for part in parts)[:SHOWN_CHARS]
 
 
 def evidence_of(told: Insight) -> tuple[str, ...]:
@@ -96,6 +98,16 @@ def _asked(told: Insight, plan: Plan) -> bool:
     if plan.incidents == "open":
         return not over or ended > plan.span.end
     return plan.incidents != "resolved" or (over and ended <= plan.span.end)
+
+
+def named_runbook(text: str) -> str:
+    """Path and section, of what `text_of` says; '' where it names none."""
+    return text.partition(f". {RUNBOOK}")[2].partition(". Symptom: ")[0]
+
+
+def _cut(text: str, chars: int) -> str:
+    """At a blank."""
+    return text if len(text) <= chars else f"{text[: chars - 3].rsplit(' ', 1)[0]}..."
 
 
 def _who(kind: str, named: str, namespace: str) -> str:

@@ -39,6 +39,7 @@ _METRIC: Final = re.compile(
     r"|not seen in the compared period), range (?P<low>\S+) to (?P<high>\S+) over (?P<minutes>\d+) minutes$"
 )
 _NUMBER: Final = re.compile(r"-?[\d,]*\.?\d+(?:e[+-]?\d+)?")
+_HEAD: Final = re.compile(r"\.? (?:Symptom|Runbook): ")  # of an incident: before what its citation shows
 _STEADY: Final = 0.05  # share by which a number may differ and still be the same
 
 
@@ -66,7 +67,7 @@ class Teller:
         when = f" since {self.clock.at(piece.first)}" if piece.first else ""
         if state != "Open":
             when = self._when(piece)
-        return f"{state}{when} {plain(grade)}: {plain(said.partition('. Symptom: ')[0])}"
+        return f"{state}{when} {plain(grade)}: {plain(_HEAD.split(said, maxsplit=1)[0])}"
 
     def cause(self, number: int, piece: Evidence, itself: str) -> str:
         """As it follows `Most likely`: a log names its cause, an event says it."""

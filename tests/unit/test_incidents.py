@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from cag.extract import extractive_answer
+from cag.gather import _with_named
 from cag.incidents import incident_candidates, text_of
 from cag.lag import LagReader
 from cag.lookup import Lookup
@@ -24,6 +25,7 @@ from schemas.insights import AffectedEntity, Insight, RunbookReference
 from schemas.settings import Kafka
 from tests.unit.insight_cases import EVIDENCE, START, insight, later
 from tests.unit.plan_cases import CATALOG, NOW
+from tests.unit.test_library import DISK, LATENCY, SECRET, library
 
 OPENED = insight()
 UPDATED = later(OPENED, 3)
@@ -148,6 +150,9 @@ def test_the_incident_of_what_was_asked_about_comes_first_and_a_past_one_counts_
     assert found[0].score > 1.0 > found[1].score
     (over,) = ranked(asked(13, workloads=("inventory",)), RESOLVED)
     assert over.score < 1.0
+    night = asked(13, workloads=("inventory",))
+    (then,) = ranked(night.model_copy(update={"span": night.span.model_copy(update={"said": "last night"})}), RESOLVED)
+    assert then.score > 1.0, "what is over by now is what happened then"
 
 
 def answer(made: Plan, *cited: Evidence, missing: tuple[str, ...] = ()) -> str:
@@ -178,6 +183,35 @@ SINCE = (
 def test_it_is_said_plainly(made: Plan, cited: bool, says: list[str]) -> None:
     told = answer(made, *(ranked(made, OPENED) if cited else []), ELSE)
     assert [each for each in says if each not in told] == [], told
+
+
+def test_what_to_do_is_of_the_runbook_that_the_incident_names() -> None:
+    step = {"kind": "runbook", "text": "1. Find the leak", "title": "Pool"}
+    guides = [Evidence(id=f"runbook-{n}", entity=f"runbook/{n}.md", **step) for n in ("other", "pool")]
+    named = insight(runbooks=(RunbookReference(path="pool.md", section="Fix", evidence="runbook-pool"),))
+    made = asked(5, incidents="open")
+    told = answer(made, *ranked(made, named), *guides)
+    assert "1. Find the leak [3]" in told
+    assert "Runbook" not in told.partition("[1]")[0]
+    assert "What to do next" not in answer(made, *ranked(made, OPENED), *guides)
+
+
+@pytest.mark.parametrize(
+    ("reference", "scope", "first"),
+    [
+        (RunbookReference(path="disk.md", section="Fix"), Scope(), "Disk pressure: Fix"),
+        (RunbookReference(path="disk.md"), Scope(), "Disk pressure: Symptoms"),
+        (RunbookReference(path="secret.md"), Scope(grants=(WEB,)), "Slow checkout: Diagnosis"),  # not the asker's
+        (RunbookReference(path="https://r.example/x"), Scope(), "Slow checkout: Diagnosis"),
+    ],
+)
+def test_the_section_that_an_incident_names_comes_first(reference: RunbookReference, scope: Scope, first: str) -> None:
+    books = library(disk=DISK, latency=LATENCY, secret=SECRET)
+    (other,) = [each for each in books.entries if each.runbook.path == "latency.md"]
+    guides = [guide for guide in [books.get(other.id, Scope())] if guide]
+    facts = ranked(asked(5, incidents="open"), insight(runbooks=(reference,)))
+    assert _with_named(guides, facts, books, scope)[0].title == first
+    assert _with_named(guides, [], books, scope) == guides
 
 
 def test_what_is_missing_is_said_of_nothing_too() -> None:
