@@ -118,7 +118,7 @@ def _ours(
     end_ms = normal.times_ms[-1]
     for told, sent_ms in _told(normal, settings):
         tell(state, told, sent_ms)
-    known = orjson.dumps(state.dump(), default=list)
+    known = orjson.dumps(state.dump())
     for case, recording in zip(cases, recordings, strict=True):
         again = State.load(orjson.loads(known), settings.detection, settings.correlation)
         by_ms = end_ms + STEP_MS - recording.times_ms[0]
