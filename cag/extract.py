@@ -19,6 +19,7 @@ from schemas.context import Context, Evidence, Intent, Plan
 from schemas.runbooks import HEADING_SEPARATOR
 
 SUPPORTING, LISTED, STEPS = 5, 8, 4
+LISTED_INCIDENTS: Final = 5
 INCIDENTS: Final = 3  # told before the evidence, where something else was asked for
 _TROUBLE: Final = frozenset({"diagnose", "why", "fix", "health"})
 MOST_LINES, MOST_CHARS = 25, 1_800
@@ -112,7 +113,10 @@ def _incidents(material: _Material) -> list[Section]:
         return [*_uneventful(material, f"**{none}**", of_range=False), *_beside(material)]
     told = [material.teller.one(*each) for each in found]
     more = [] if cut or asked != "open" else [Section(f"Nothing else is open{about}.")]
-    return [*_list(f"**{head[0].upper()}{head[1:]}:**", told), *more, *_steps(material, of=found[0][1].text)]
+    items = [f"- {each}" for each in told[:LISTED_INCIDENTS]]
+    items += [f"- and {len(told) - len(items)} more"] if len(told) > len(items) else []
+    listed = Section(f"**{head[0].upper()}{head[1:]}:**", items, least=len(items))  # what is counted is shown
+    return [listed, *more, *_steps(material, of=found[0][1].text)]
 
 
 def _beside(material: _Material) -> list[Section]:

@@ -15,7 +15,7 @@ from cag.inert import code, name, one_line, plain
 from schemas.context import Evidence
 
 Numbered = tuple[int, Evidence]
-QUOTE_CHARS, SHORT_QUOTE_CHARS, NOTE_CHARS = 140, 80, 160
+QUOTE_CHARS, SHORT_QUOTE_CHARS, NOTE_CHARS, INCIDENT_CHARS = 140, 80, 160, 280
 GROUPED: Final = 3  # quotes, or names, in one sentence
 # What stands in front of a message: a time, a level, a process, a thread, a logger.
 _HEADER: Final = re.compile(
@@ -39,7 +39,8 @@ _METRIC: Final = re.compile(
     r"|not seen in the compared period), range (?P<low>\S+) to (?P<high>\S+) over (?P<minutes>\d+) minutes$"
 )
 _NUMBER: Final = re.compile(r"-?[\d,]*\.?\d+(?:e[+-]?\d+)?")
-_HEAD: Final = re.compile(r"\.? (?:Symptom|Runbook): ")  # of an incident: before what its citation shows
+# Of an incident: before what its citation shows.
+_HEAD: Final = re.compile(r"\.? (?:Affected: |Preceded by: |\d+ symptoms?\. )|\. \d+ symptoms?$")
 _STEADY: Final = 0.05  # share by which a number may differ and still be the same
 
 
@@ -67,7 +68,10 @@ class Teller:
         when = f" since {self.clock.at(piece.first)}" if piece.first else ""
         if state != "Open":
             when = self._when(piece)
-        return f"{state}{when} {plain(grade)}: {plain(_HEAD.split(said, maxsplit=1)[0])}"
+        said = _HEAD.split(said, maxsplit=1)[0]
+        if len(said) > INCIDENT_CHARS:
+            said = said[:INCIDENT_CHARS].rsplit(" ", 1)[0] + "..."
+        return f"{state}{when} {plain(grade)}: {plain(said)}"
 
     def cause(self, number: int, piece: Evidence, itself: str) -> str:
         """As it follows `Most likely`: a log names its cause, an event says it."""

@@ -185,6 +185,14 @@ def test_it_is_said_plainly(made: Plan, cited: bool, says: list[str]) -> None:
     assert [each for each in says if each not in told] == [], told
 
 
+def test_as_many_are_shown_as_are_counted() -> None:
+    long = [insight(id=f"{n:x}", title=f"number {n} {'word ' * 60}") for n in range(1, 9)]
+    told = answer(asked(5, incidents="open"), *ranked(asked(5, incidents="open"), *long), ELSE)
+    assert "**8 incidents open:**" in told
+    assert [told.count("\n- Open since"), told.count("- and 3 more")] == [5, 1]
+    assert all(len(line) < 360 for line in told.splitlines())
+
+
 def test_what_to_do_is_of_the_runbook_that_the_incident_names() -> None:
     step = {"kind": "runbook", "text": "1. Find the leak", "title": "Pool"}
     guides = [Evidence(id=f"runbook-{n}", entity=f"runbook/{n}.md", **step) for n in ("other", "pool")]
