@@ -121,4 +121,6 @@ def _truth(incident: _Incident) -> Truth:
     start_ms, end_ms = (int(moment.timestamp() * 1000) for moment in (incident.start, incident.end))
     entity = incident.entity
     fault = Fault(entity.kind, entity.name, entity.namespace)
-    return Truth(id=incident.id, kind="set", first_ms=start_ms, bad_ms=start_ms, over_ms=end_ms, fault=fault)
+    return Truth(
+        id=incident.id, kind="set", first_ms=start_ms, bad_ms=start_ms, grown_ms=end_ms, over_ms=end_ms, fault=fault
+    )

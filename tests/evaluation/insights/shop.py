@@ -139,6 +139,7 @@ def _truth(incident: Incident, scenario: Scenario) -> Truth:
         kind=incident.kind,
         first_ms=int(min(at_s for at_s, _ in first) * 1000),
         bad_ms=int(min(at_s for at_s, bad in first if bad) * 1000),
+        grown_ms=int(incident.end.timestamp() * 1000),
         over_ms=int(over.timestamp() * 1000),
         fault=fault,
         touched=frozenset(_touched(incident)),

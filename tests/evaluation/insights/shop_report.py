@@ -109,7 +109,7 @@ def _cells(episode: Episode) -> tuple[str, ...]:
 def _blamed(verdict: Verdict) -> str:
     if not verdict.episodes:
         return ""
-    causes = verdict.episodes[0].known_at(verdict.truth.over_ms).causes[:1]
+    causes = verdict.episodes[0].known_at(verdict.truth.grown_ms).causes[:1]
     return ", ".join(f"{cause.kind}/{cause.name}: {cause.why}"[:120] for cause in causes)
 
 

@@ -41,6 +41,7 @@ class Truth:
     kind: str
     first_ms: int  # of its first visible record, whatever that is
     bad_ms: int  # of its first line of warning or worse, Warning event or alert
+    grown_ms: int  # by then it shows in all that it touches: what is said of its cause is judged then
     over_ms: int
     fault: Fault
     touched: frozenset[tuple[str, str]] = frozenset()  # workloads and nodes where it shows, each with its namespace
@@ -92,7 +93,7 @@ class Verdict:
     episodes: tuple[Episode, ...]  # in the order in which they told of it; those merged into others come too
     found_ms: int | None
     first_rank: int | None  # of the entity at fault when it was told first
-    last_rank: int | None  # and in the newest revision before its end
+    last_rank: int | None  # and in the newest revision when it had grown
 
     @property
     def delay_s(self) -> float | None:
@@ -158,7 +159,7 @@ def _verdict(truth: Truth, episodes: Sequence[Episode]) -> Verdict:
     return Verdict(
         truth=truth, episodes=mine, found_ms=found_ms,
         first_rank=rank(truth.fault, mine[0].known_at(found_ms).causes),
-        last_rank=rank(truth.fault, _leading(mine).known_at(truth.over_ms).causes),
+        last_rank=rank(truth.fault, _leading(mine).known_at(truth.grown_ms).causes),
     )  # fmt: skip
 
 
