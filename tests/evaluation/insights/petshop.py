@@ -81,7 +81,7 @@ def run(source: Path = FOLDER) -> Json:
     tables = [_table(normal, case, recording) for case, recording in zip(cases, recordings, strict=True)]
     for name, topology in (("without graph", Topology()), ("with graph.csv", _graph(source))):
         answers = [given(each, CLUSTER, NAMESPACE, topology) for each in tables]
-        results[f"ours, told when, {name}"] = by_group(cases, answers, scored)
+        results[f"ours, told when, {name}"] = by_group(cases, [each.services for each in answers], hits)
     for name, rows in peers.rankings(tables).items():
         results[name] = by_group(cases, rows, hits)
     return {"set": "petshop", "results": results, "table": table("PetShop, service at fault", results)}
