@@ -130,7 +130,7 @@ def _messages(summaries: Sequence[Summary]) -> Iterator[bytes]:
     rows: dict[str, list[bytes]] = defaultdict(list)
     size = 0
     for each in summaries:
-        row = orjson.dumps(_plain(each))
+        row = orjson.dumps(each, default=_plain)
         rows[NAMES[type(each)]].append(row)
         size += len(row)
         if size > MESSAGE_BYTES:
@@ -146,12 +146,8 @@ def _joined(rows: Mapping[str, Sequence[bytes]]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Named tuples as rows: orjson knows plain ones only."""
-    if isinstance(value, tuple):
-        return [_plain(part) for part in value]
-    if isinstance(value, Mapping):
-        return {name: _plain(part) for name, part in value.items()}
-    return value
+    """Named tuples as rows: orjson knows plain ones only, and asks for each of them."""
+    return tuple(value) if isinstance(value, tuple) else dict(value)
 
 
 def decode(value: bytes | None) -> list[Told]:
