@@ -37,7 +37,7 @@ def candidate(told: Insight, identity: str, span: Span) -> Candidate:
     place = told.causes[0] if told.causes else told.entities[0] if told.entities else None
     return Candidate(
         evidence=Evidence(
-            id=dated_id("incident", identity, millis(told.started)),
+            id=dated_id("incident", identity, millis(told.detected)),
             kind="incident",
             text=text_of(told),
             title=told.title,

@@ -22,20 +22,21 @@ SEARCH_CHARS: Final = 8_000
 
 def write_of(insight: Insight) -> Write:
     """What this revision does to the document of its incident."""
-    started, updated = millis(insight.started), millis(insight.updated)
+    # Placed by when it was opened: an earlier symptom may yet join, and move its start into the day before.
+    opened, updated = millis(insight.detected), millis(insight.updated)
     order = f"{insight.revision:08d}"
     earlier = insight.model_copy(update={"symptoms": insight.symptoms[:EARLIER_SYMPTOMS]})
     return Write(
-        target=Target("insights", day_of(started), document_id(insight.id)),
+        target=Target("insights", day_of(opened), document_id(insight.id)),
         fixed={"incident_id": insight.id, "cluster": insight.cluster},
         delta={
-            "first_ms": started,
+            "first_ms": millis(insight.started),
             "last_ms": updated,
             "items": {
                 "field": "revisions",
                 "limit": REVISIONS,
                 "values": {
-                    f"{_stretch(updated - started):03d}/{insight.state}": {
+                    f"{_stretch(updated - opened):03d}/{insight.state}": {
                         "o": order,
                         "t": updated,
                         "insight": earlier.model_dump(mode="json"),
