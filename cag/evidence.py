@@ -102,9 +102,7 @@ def log_candidates(
         said = latest.get(bucket["key"])
         if said is None:  # it came between the two searches
             continue
-        first, last, count = bucket["first"]["value"], said["last_ms"], int(bucket["seen"]["value"])
-        band = severity_band(int(said["severity_number"]))
-        entities = [e["key"] for e in bucket["entities"]["buckets"]]
+        first, count = bucket["first"]["value"], int(bucket["seen"]["value"])
         shown = _until(said.get("exemplars") or [], end_ms)
         line, before = shown[-1]["text"] if shown else "", past.get(bucket["key"], 0.0)
         text = line[:SHOWN_CHARS]
@@ -114,31 +112,39 @@ def log_candidates(
             text = line[: SHOWN_CHARS - len(times)] + times
         else:
             novel = _novelty(first - seen_from, observed, before, count, heard_ms)
-        made.append(
-            Candidate(
-                evidence=Evidence(
-                    id=minutes_id("log", bucket["key"], first, last),
-                    kind="log",
-                    text=text,
-                    cluster=said["cluster"],
-                    namespace=said["namespace"],
-                    workload=said["workload"],
-                    entity=entities[0] if len(entities) == 1 else f"workload/{said['workload']}",
-                    first=moment(first),
-                    last=moment(last),
-                    count=count,
-                    severity=band,
-                    coordinates=_coordinates(shown[::-1]),
-                ),
-                severity=_WEIGHT_OF_BAND[band],
-                novel=novel,
-                places=places.get(bucket["key"], NOWHERE),
-                pod=said["pod"],
-                node=said["node"],
-                line=line,
-            )
-        )
+        made.append(_log_candidate(bucket, said, shown, text, novel, places.get(bucket["key"], NOWHERE)))
     return made
+
+
+def _log_candidate(
+    bucket: Json, said: Json, shown: Sequence[Json], text: str, novel: float, places: tuple[int, int]
+) -> Candidate:
+    """`said`: its newest document; `shown`: exemplars of it."""
+    first, last = bucket["first"]["value"], said["last_ms"]
+    band = severity_band(int(said["severity_number"]))
+    entities = [e["key"] for e in bucket["entities"]["buckets"]]
+    return Candidate(
+        evidence=Evidence(
+            id=minutes_id("log", bucket["key"], first, last),
+            kind="log",
+            text=text,
+            cluster=said["cluster"],
+            namespace=said["namespace"],
+            workload=said["workload"],
+            entity=entities[0] if len(entities) == 1 else f"workload/{said['workload']}",
+            first=moment(first),
+            last=moment(last),
+            count=int(bucket["seen"]["value"]),
+            severity=band,
+            coordinates=_coordinates(shown[::-1]),
+        ),
+        severity=_WEIGHT_OF_BAND[band],
+        novel=novel,
+        places=places,
+        pod=said["pod"],
+        node=said["node"],
+        line=shown[-1]["text"] if shown else "",
+    )
 
 
 def told(candidate: Candidate, oldest: Mapping[str, Sequence[Json]]) -> Evidence:
