@@ -1,6 +1,5 @@
 """Two workers that are killed and started again, on an installation of their own with a door before the registry."""
 
-import itertools
 import threading
 import time
 from collections.abc import Iterator
@@ -109,8 +108,3 @@ def insight_site(name: str, state: Path, endpoints: Endpoints, broken: str = "")
         site._keeper.start()
         stack.callback(site.close)
         yield site
-
-
-def crash_plan(points: Iterator[str] | list[str]) -> Iterator[tuple[str, int]]:
-    """The points in turn, each the second time that it is reached."""
-    return zip(points, itertools.repeat(2))

@@ -32,7 +32,7 @@ from schemas.errors import FreshetError
 from tests.benchmarks.machine import hardware
 from tests.faults.crew import SESSION_S
 from tests.faults.insight_check import Outcome, check
-from tests.faults.insight_site import WORKERS, InsightSite, crash_plan, insight_site
+from tests.faults.insight_site import WORKERS, InsightSite, insight_site
 from tests.faults.insight_traffic import plant, play, schedule
 from tests.faults.insight_worker import BROKEN, CRASH
 
@@ -59,6 +59,8 @@ SMALL: Final = Size(
     incidents=20, kills=5, every_s=0.8, calm=0.3, away_s=3.0, tail_s=12.0, controls=("snapshot-before-publishing",)
 )
 FULL: Final = Size(incidents=200, kills=50, every_s=1.5, calm=0.2, away_s=8.0, freezes=3, controls=tuple(BROKEN))
+# Where a worker must die, so that its defect shows for certain.
+REVEALED_AT: Final = {"snapshot-before-publishing": "before_publishing"}
 CONTROL: Final = Size(incidents=12, kills=3, every_s=0.8, calm=0.2, away_s=0.0, tail_s=10.0)
 
 
@@ -70,6 +72,7 @@ class Trial:
     size: Size
     seed: int
     tell: Callable[[str], None]
+    crash: str = ""  # whoever is started again dies here, the first time; otherwise at all points in turn
     kills: int = 0
     recovery_s: float = 0.0
     began: float = 0.0
@@ -112,7 +115,8 @@ class Trial:
         points = list(CRASH)
         rng.shuffle(points)
         time.sleep(max(0.0, from_s - time.time()))
-        self.site.crashes = crash_plan(list(itertools.islice(itertools.cycle(points), self.size.kills)))
+        plan = zip(itertools.cycle([self.crash] if self.crash else points), itertools.repeat(1 if self.crash else 2))
+        self.site.crashes = itertools.islice(plan, self.size.kills)
         kills = self.size.kills
         freezing = {kills * n // (self.size.freezes + 1) for n in range(1, self.size.freezes + 1)}
         for turn in range(kills):
@@ -187,7 +191,8 @@ def control_all(
     caught: dict[str, dict[str, int]] = {}
     for name in size.controls:
         with insight_site("insight-control", state, endpoints, broken=name) as site:
-            outcome = Trial(site=site, size=CONTROL, seed=seed, tell=lambda line: tell(f"{line} ({name})")).run()  # noqa: B023 - called at once
+            trial = Trial(site=site, size=CONTROL, seed=seed, tell=tell, crash=REVEALED_AT.get(name, ""))
+            outcome = trial.run()
         caught[name] = dict(outcome.findings.counts)
     return caught
 
