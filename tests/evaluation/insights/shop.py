@@ -55,7 +55,7 @@ def small() -> Iterator[Play]:
     """For a test: two kinds, and an hour in which nothing should be told."""
     kinds = ("pool-exhaustion", "bad-deploy")
     yield Play(group="alone", seed=1, scenario=partial(alone, 1, kinds, peace=15 * MINUTE), after=6 * MINUTE)
-    yield Play(group="quiet", seed=11, scenario=partial(quiet, 11, hours=1, rate=4))
+    yield Play(group="quiet", seed=11, scenario=partial(quiet, 11, hours=1))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
