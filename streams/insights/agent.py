@@ -37,6 +37,7 @@ from streams.watchdog import Progress, Pulse
 log = structlog.get_logger()
 
 STAGE: Final = "insight"
+SAVING_SHARE: Final = 30  # of a large state snapshots are rarer: folding waits for them a thirtieth of the time
 PUT_AWAY_S: Final = 8.0  # for all partitions together: a stop is given up after twenty
 
 
@@ -75,6 +76,7 @@ class Held:
     position: int  # the next offset to fold
     slot: int = 0  # where the next snapshot goes
     saved_at: float = 0.0
+    saving_s: float = 0.0  # how long the last snapshot took
     saved_position: int = -1
     told: bool = True  # all that was folded is published and indexed
 
@@ -246,7 +248,7 @@ class InsightAgent:
             held.told = True
             self._metrics.folded(folded=len(messages) - len(letters), rejected=len(letters))
             self._metrics.known(sum(map(open_incidents, self._states())), sum(map(left_out, self._states()), Counter()))
-            if self._clock() - held.saved_at >= self._settings.insights.snapshot_s:
+            if self._clock() - held.saved_at >= max(self._settings.insights.snapshot_s, SAVING_SHARE * held.saving_s):
                 self._save(partition, held)
         return True
 
@@ -283,10 +285,12 @@ class InsightAgent:
         """Only what is published: what a snapshot holds is not told again."""
         if not held.told or held.position == held.saved_position:
             return
-        held.saved_at = self._clock()
+        began = self._clock()
         topic_id = self.topic_ids[self._settings.insights.summaries_topic]
         if self._snapshots.save(topic_id, partition, held.slot, held.state, held.position):
             held.slot, held.saved_position = (held.slot + 1) % SLOTS, held.position
+        held.saved_at = self._clock()
+        held.saving_s = held.saved_at - began
 
     def _states(self) -> list[State]:
         return [held.state for held in self._held.values()]
