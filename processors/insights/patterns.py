@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import orjson
 
+from processors.insights.births import Births
 from processors.insights.usual import Usual
 from processors.insights.voices import (
     GROWING,
@@ -62,8 +63,9 @@ MINUTES_KEPT: Final = 180
 
 
 class Patterns:
-    def __init__(self, settings: Detection) -> None:
+    def __init__(self, settings: Detection, births: Births | None = None) -> None:
         self._settings = settings
+        self._births = births or Births()
         self._voices: dict[str, Voice] = {}  # the idlest first
         self._crowd = Crowd()
         self._indices: dict[int, int] = {}  # minutes in which anything was heard, numbered: gaps of all are no silence
@@ -131,7 +133,12 @@ class Patterns:
         line = Line.of(said, severity, heard, self._indices[said.minute_ms] - 1)
         line.usual = Usual().silent(line.index - voice.first_index)
         others = islice(reversed(voice.lines.values()), COMPARED)
-        if heard * 60 < self._settings.learning_s or any(other.severity and line.like(other) for other in others):
+        young = self._births.young(said.resource, said.first_ms) and severity < CRITICAL
+        if (
+            young
+            or heard * 60 < self._settings.learning_s
+            or any(other.severity and line.like(other) for other in others)
+        ):
             line.before = KNOWN
         return line
 
@@ -163,22 +170,17 @@ class Patterns:
         most = INDIVIDUAL * (2 if line.severity >= CRITICAL else 1)
         if line.episode is not None or voice.individual >= most:
             return
-        surprise = self._novelty(line)
+        surprise = line.novelty()
         if expected >= NOVEL_A_MINUTE and surprise < NEW_OPENS:
             return
         voice.individual += 1
         line.episode = self._episode("pattern-new", said, said.pattern)
         line.episode.begin(line.first_ms)
 
-    @staticmethod
-    def _novelty(line: Line) -> float:
-        minutes = max((line.last_ms - line.first_ms) / MINUTE_MS, 1.0)
-        return Usual().silent(int(line.before)).surprise(line.total, minutes)
-
     def _grade(self, line: Line, episode: Episode) -> None:
         """How much it says by now; what opens goes on to do so."""
         if episode.kind == "pattern-new":
-            surprise = self._novelty(line)
+            surprise = line.novelty()
             grave = line.severity >= CRITICAL or (
                 line.severity >= ERROR
                 and line.total >= NEW_LINES
@@ -385,8 +387,8 @@ class Patterns:
         return copied
 
     @classmethod
-    def load(cls, dumped: Json, settings: Detection) -> "Patterns":
-        patterns, kept = cls(settings), orjson.loads(orjson.dumps(dumped))
+    def load(cls, dumped: Json, settings: Detection, births: Births | None = None) -> "Patterns":
+        patterns, kept = cls(settings, births), orjson.loads(orjson.dumps(dumped))
         for name in _PLAIN:
             setattr(patterns, name, kept[name])
         patterns._indices = dict(kept["indices"])

@@ -23,10 +23,11 @@ class Rule:
     open_s: float = 0.0
     open_objects: int = 1_000_000  # or at so many at once, however short at each
     strength: float = 0.5  # as long as it does not open
+    grave: bool = False  # also of what is young, see `births.py`
 
 
 # Nobody evicts, kills or loses a node in passing.
-_AT_ONCE: Final = Rule(strength=0.6)
+_AT_ONCE: Final = Rule(strength=0.6, grave=True)
 # Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
 # has not passed after half a minute has to wait for somebody; a mount is given up after two minutes and three seconds,
 # so that its second such failure counts. Nodes that join are not ready for some minutes.
@@ -41,19 +42,19 @@ _KILLED: Final = Rule(kind="restart", open_times=2, open_s=20.0, open_objects=3,
 _LIVENESS: Final = Rule(tell_times=2, open_times=6, open_s=60.0, strength=0.6)
 _READINESS: Final = Rule(tell_times=3, tell_s=20.0, open_times=12, open_s=120.0, strength=0.6)
 _STARTING: Final = Rule(tell_times=10, tell_s=120.0, opens=False, strength=0.3)
-# A Warning of somebody whom we do not know: some controllers warn of everything.
-_UNKNOWN: Final = Rule(opens=False, strength=0.4)
+# Also a Warning of somebody whom we do not know: some controllers warn of everything, once, whenever they start.
 _MINOR: Final = Rule(tell_times=3, tell_s=60.0, opens=False, strength=0.3)
 
 _RULES: Final = {
     **dict.fromkeys(
         (
             "OOMKilling", "SystemOOM", "Evicted", "EvictionThresholdMet", "NodeHasDiskPressure", "Rebooted",
-            "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "NodeNotReady", "KernelOops", "TaskHung",
+            "NodeHasInsufficientMemory", "NodeHasInsufficientPID", "KernelOops", "TaskHung",
             "FilesystemIsReadOnly", "KubeletIsDown", "ContainerdUnhealthy", "NodeShutdown",
         ),
         _AT_ONCE,
     ),
+    "NodeNotReady": Rule(strength=0.6),
     **dict.fromkeys(("FailedScheduling", "FailedCreate", "FailedPlacement", "ProvisioningFailed"), _WAITS),
     **dict.fromkeys(
         ("FailedMount", "FailedAttachVolume", "FailedMapVolume", "FailedCreatePodSandBox"), _MOUNTS
@@ -72,8 +73,10 @@ _RULES: Final = {
 CHANGES: Final = frozenset({"ScalingReplicaSet", "SuccessfulRescale", "NodeNotSchedulable", "Pulling", "Killing"})
 _STOPPED_ON_PURPOSE: Final = re.compile(r"^Stopping container", re.I)
 _PROBE: Final = re.compile(r"\b(liveness|readiness|startup)\b", re.I)
+# No node is there for it yet: none at all, none is ready, or all have a taint that keeps it away.
 _UNREADY: Final = re.compile(
     r"node\.(?:kubernetes|cloudprovider\.kubernetes)\.io/(?:not-ready|uninitialized|network-unavailable)"
+    r"|no nodes available|/(\d+) nodes are available: \1 node\(s\) had (?:untolerated )?taint"
 )
 _IMAGE: Final = re.compile(r"image \"([^\"\s]{1,300})\"")
 _PROBES: Final = {"liveness": _LIVENESS, "readiness": _READINESS, "startup": _STARTING}
@@ -90,10 +93,10 @@ def rule_of(reason: str, text: str, *, warning: bool) -> Rule | None:
     if reason == "NetworkNotReady" or (reason == "FailedScheduling" and _UNREADY.search(text)):
         return _JOINING
     if found is _PULLS and reason == "Failed" and "image" not in text.lower() and "pull" not in text.lower():
-        found = _UNKNOWN
-    if found is not None and (warning or found is _AT_ONCE):
+        found = _MINOR
+    if found is not None and (warning or found.grave or reason == "NodeNotReady"):
         return found
-    return _UNKNOWN if warning else None
+    return _MINOR if warning else None
 
 
 def image_of(text: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 
 import orjson
 
+from processors.insights.births import Births
 from processors.insights.reasons import Rule, changes, image_of, rule_of
 from processors.insights.voices import Crowd
 from processors.insights.wording import clock, mentions, short, times
@@ -117,8 +118,9 @@ class Alarm:
 
 
 class States:
-    def __init__(self, settings: Detection) -> None:
+    def __init__(self, settings: Detection, births: Births | None = None) -> None:
         self._settings = settings
+        self._births = births or Births()
         self._crowd = Crowd()
         self._now_ms = 0
         self._time_ms = 0
@@ -150,6 +152,8 @@ class States:
             return
         key, trouble = self._trouble(told, rule, newest)
         trouble.take(told)
+        if not rule.grave and self._births.young(told.resource, newest.time_ms):
+            return  # what goes on is told when it is no longer young
         opened, trouble.opens = trouble.opens, trouble.opens or trouble.opened(rule)
         _, counted = trouble.size()
         lasted_s = (trouble.last_ms - trouble.first_ms) / 1000
@@ -304,8 +308,8 @@ class States:
         return copied
 
     @classmethod
-    def load(cls, dumped: Json, settings: Detection) -> "States":
-        states, kept = cls(settings), orjson.loads(orjson.dumps(dumped))
+    def load(cls, dumped: Json, settings: Detection, births: Births | None = None) -> "States":
+        states, kept = cls(settings, births), orjson.loads(orjson.dumps(dumped))
         for name in _PLAIN:
             setattr(states, name, kept[name])
         states._crowd = Crowd(*kept["crowd"])

@@ -57,7 +57,7 @@ class Cluster:
     def new(cls, name: str, detection: Detection, correlation: Correlation) -> "Cluster":
         topology = Topology()
         return cls(
-            topology, Patterns(detection), States(detection), SeriesBands(detection),
+            topology, Patterns(detection, topology.births), States(detection, topology.births), SeriesBands(detection),
             Correlator(name, topology, correlation),
         )  # fmt: skip
 
@@ -128,8 +128,8 @@ class State:
             topology = Topology.load(kept["topology"])
             state.clusters[name] = Cluster(
                 topology,
-                Patterns.load(kept["patterns"], detection),
-                States.load(kept["states"], detection),
+                Patterns.load(kept["patterns"], detection, topology.births),
+                States.load(kept["states"], detection, topology.births),
                 SeriesBands.load(kept["series"], detection),
                 Correlator.load(kept["correlator"], name, topology, correlation),
                 now_ms=kept["now_ms"],

@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+from processors.insights.births import Births
 from processors.insights.mentions import Word, peers_of, words_of
 from schemas.insights import Entity
 from schemas.records import Resource
@@ -48,6 +49,7 @@ class Topology:
         self._workloads: dict[str, int] = {}
         self._calls: dict[tuple[str, str], tuple[float, int]] = {}  # how sure, last heard of
         self._nodes: dict[str, int] = {}
+        self.births = Births()
         self.forgotten = 0
         # Worked out from the above.
         self._known: dict[Resource, int] = {}  # until this minute: to meet it again would change nothing
@@ -62,6 +64,9 @@ class Topology:
         """Learn from one summary."""
         resource, minute = summary.resource, _minute_of(summary)
         speaker = _key(resource.namespace, resource.workload) if resource.workload else ""
+        if type(summary) is Happened:
+            known = speaker in self._workloads if speaker else resource.node in self._nodes
+            self.births.see(summary, known=known, minute=minute)
         if self._known.get(resource, -1) < minute:
             self._meet(resource, speaker, minute)
         if type(summary) is Said:
@@ -147,6 +152,7 @@ class Topology:
             "workloads": [[key, minute] for key, minute in self._workloads.items()],
             "calls": [[*pair, *held] for pair, held in self._calls.items()],
             "nodes": [[node, minute] for node, minute in self._nodes.items()],
+            "born": self.births.rows(),
             "forgotten": self.forgotten,
         }
 
@@ -160,6 +166,7 @@ class Topology:
         for caller, callee, sure, minute in dumped["calls"]:
             topology._call(caller, callee, sure, minute)
         topology._nodes.update((node, minute) for node, minute in dumped["nodes"])
+        topology.births = Births(dict(dumped["born"]))
         topology.forgotten = dumped["forgotten"]
         return topology
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from processors.insights import states
 from processors.insights.states import States
+from processors.insights.topology import Topology
 from schemas.documents import Target, digest
 from schemas.insight_settings import Detection
 from schemas.insights import Change, Sign, Symptom
@@ -226,3 +227,17 @@ def test_memory_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         tell(told, detector=detector)
     assert detector.dropped == {"troubles": 150, "alerts": 150, "owners": 150}
     assert len(orjson.dumps(detector.dump())) < 200_000
+
+
+def test_what_is_wrong_with_something_young_is_told_when_it_lasts() -> None:
+    topology = Topology()
+    detector = States(Detection(), topology.births)
+    born = happened("Scheduled", [(0, 1)], "Successfully assigned shop/pay-1 to worker-1", warning=False)
+    told = [born, *events("BackOff", 25, 30, BACK_OFF), happened("Evicted", [(60, 1)])]
+    told.sort(key=lambda each: each.observations[0].time_ms)
+    signs: list[Symptom] = []
+    for each in told:
+        topology.see(each)
+        signs += [sign for sign in tell([each], detector=detector) if isinstance(sign, Symptom)]
+    assert {sign.name for sign in signs if sign.seen_ms < START_MS + 9 * MINUTE_MS} == {"Evicted"}
+    assert opened(signs)["BackOff"]

@@ -12,7 +12,7 @@ from processors.insights.topology import CALLS, NAMESPACE, ON_NODE, SAME, SHARED
 from schemas.documents import Target
 from schemas.insights import Entity
 from schemas.records import Resource
-from schemas.summaries import Point, Said, Sampled, Summary
+from schemas.summaries import Happened, Point, Said, Sampled, Seen, Summary
 
 MINUTE = 60_000
 
@@ -165,3 +165,18 @@ def test_a_restart_changes_nothing_and_memory_is_bounded(rows: list[tuple[int, i
 @given(st.text(max_size=2_000))
 def test_any_text_is_read(text: str) -> None:
     assert all(word.name for word in words_of(text))
+
+
+def test_what_we_saw_begin_is_young_for_ten_minutes() -> None:
+    def happened(name: str, reason: str, text: str, minute: int) -> Happened:
+        seen = Seen(minute * 60_000, 1, False, text, "")
+        return Happened(who(name), Target("events", "2026.11.22", name), name, "Pod", name, reason, "", (seen,))
+
+    rolled = happened("cart", "ScalingReplicaSet", "Scaled up replica set cart-2 to 1", 1)
+    first = happened("wallet", "Scheduled", "Successfully assigned shop/wallet-1 to worker-1", 1)
+    again = happened("ledger", "ScalingReplicaSet", "Scaled up replica set ledger-2 to 1", 1)
+    older = happened("ledger", "ScalingReplicaSet", "Scaled down replica set ledger-1 to 1", 1)
+    topology = Topology.load(learned(*SHOP, rolled, first, again, older).dump())
+    young = [name for name in ("cart", "wallet", "ledger") if topology.births.young(who(name), 10 * 60_000)]
+    assert young == ["wallet"]
+    assert not topology.births.young(who("wallet"), 11 * 60_000)
