@@ -214,7 +214,11 @@ class Groups:
         if entity == incident.root:
             near += self._reasons(entity, [node for node in place.nodes if place.stands_on(node)], place.peers)
         found = [self.waiting[identity] for each in dict.fromkeys(near) for identity in self.waiting_at.get(each, ())]
-        return [each for each in found if self.takes(incident, entity, each)]
+        return [
+            each
+            for each in found
+            if self.at.get(each.place, incident) is incident and self.takes(incident, entity, each)
+        ]
 
     def takes(self, incident: Incident, entity: Entity, waiting: Waiting) -> bool:
         """Whether a symptom by a place of an incident began near enough in time; a weak one but at its root nearer."""
@@ -224,14 +228,17 @@ class Groups:
         return place.first_ms - within_ms <= waiting.symptom.start_ms <= place.latest_ms + within_ms
 
     def waiting_together(self, entity: Entity) -> list[Waiting]:
-        """What waits there and at related places, begun near each other; the first comes first."""
-        own = [self.waiting[identity] for identity in self.waiting_at.get(entity, ())]
+        """What waits there and at related places, begun near each other; the first comes first.
+
+        Not what is weak and too far in time from the incident of its place: a place is in one incident.
+        """
+        own = [self.waiting[identity] for identity in self.waiting_at.get(entity, ()) if entity not in self.at]
         peers = dict.fromkeys(peer for each in own for peer in each.peers)
         nodes = dict.fromkeys(each.node for each in own)
         others = dict.fromkeys([*self._reasons(entity, nodes, peers), *self._effects(entity)])
         group = own + [
             self.waiting[identity]
-            for other in others if other != entity
+            for other in others if other != entity and other not in self.at
             for identity in self.waiting_at.get(other, ())
         ]  # fmt: skip
         group.sort(key=lambda each: (each.symptom.start_ms, each.symptom.id))

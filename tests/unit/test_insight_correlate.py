@@ -313,6 +313,8 @@ def tell(story: Story, reloaded: frozenset[int]) -> list[Insight]:
             elif sign is not None:
                 correlator.add(sign, now_ms)
         told += correlator.advance(now_ms)
+        places = [place for each in correlator._groups.open.values() for place in each.places]
+        assert len(places) == len(set(places)), "a place is in two incidents"
     return told
 
 
