@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import orjson
 
-from processors.insights.births import Births
+from processors.insights.births import YOUNG, Births
 from processors.insights.usual import Usual
 from processors.insights.voices import (
     GROWING,
@@ -53,7 +53,7 @@ NEW_LINES: Final = 3  # one error line alone does not page
 NEW_SPREAD_MS: Final = 15_000  # nor do the tries of one moment
 BURST_LINES, BURST_TIMES = 10, 3.0  # in a minute, and so many times the usual count
 VOLUME_LINES, VOLUME_TIMES = 300, 10.0  # of lines that do not complain
-BURST_HISTORY: Final = 5.0  # minutes
+BURST_HISTORY: Final = YOUNG  # minutes
 INDIVIDUAL: Final = 5  # new complaints of a workload that are told one by one; the rest is one symptom
 LOST_LINES: Final = 100  # that were due since: then the silence of a workload says more
 OWN_SHARE: Final = 20  # one workload may hold a twentieth of all patterns
@@ -181,13 +181,15 @@ class Patterns:
         """How much it says by now; what opens goes on to do so."""
         if episode.kind == "pattern-new":
             surprise = line.novelty()
+            heard = min(line.before / YOUNG, 1.0)  # what is new to a short history says less
             grave = line.severity >= CRITICAL or (
                 line.severity >= ERROR
                 and line.total >= NEW_LINES
                 and line.last_ms - line.first_ms >= NEW_SPREAD_MS
                 and surprise >= NEW_OPENS
+                and heard == 1.0
             )
-            strength = min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, ALMOST)
+            strength = heard * min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, ALMOST)
         else:
             surprise = line.usual.surprise(episode.count)
             grave = line.severity >= ERROR

@@ -18,9 +18,11 @@ class Rule:
     kind: Literal["event", "restart"] = "event"
     tell_times: int = 1
     tell_s: float = 0.0
+    tell_each: bool = False  # so often in the same words about the same object
     opens: bool = True
     open_times: int = 1
     open_s: float = 0.0
+    open_each: int = 1  # times at the object where it lasts
     open_objects: int = 1_000_000  # or at so many at once, however short at each
     strength: float = 0.5  # as long as it does not open
     grave: bool = False  # also of what is young, see `births.py`
@@ -39,11 +41,11 @@ _PULLS: Final = Rule(tell_times=1, open_times=3, open_s=20.0)
 _CRASHES: Final = Rule(kind="restart", open_times=3, open_s=20.0, open_objects=5, strength=0.6)
 _KILLED: Final = Rule(kind="restart", open_times=2, open_s=20.0, open_objects=3, strength=0.7)
 # Readiness may fail for a while whenever something is slow; a start-up probe is there to fail.
-_LIVENESS: Final = Rule(tell_times=2, open_times=6, open_s=60.0, strength=0.6)
-_READINESS: Final = Rule(tell_times=3, tell_s=20.0, open_times=12, open_s=120.0, strength=0.6)
+_LIVENESS: Final = Rule(tell_times=2, open_times=6, open_s=60.0, open_each=6, strength=0.6)
+_READINESS: Final = Rule(tell_times=3, tell_s=20.0, open_times=12, open_s=120.0, open_each=12, strength=0.6)
 _STARTING: Final = Rule(tell_times=10, tell_s=120.0, opens=False, strength=0.3)
 # Also a Warning of somebody whom we do not know: some controllers warn of everything, once, whenever they start.
-_MINOR: Final = Rule(tell_times=3, tell_s=60.0, opens=False, strength=0.3)
+_MINOR: Final = Rule(tell_times=3, tell_s=60.0, tell_each=True, opens=False, strength=0.3)
 
 _RULES: Final = {
     **dict.fromkeys(

@@ -96,12 +96,17 @@ class Trouble:
         objects, counted = self.size()
         if not rule.opens or counted < rule.open_times:
             return False
-        spans: dict[str, tuple[int, int]] = {}
-        for name, _, _, first_ms, last_ms in self.seen.values():
-            known = spans.get(name, (first_ms, last_ms))
-            spans[name] = (min(known[0], first_ms), max(known[1], last_ms))
-        longest_ms = max(last_ms - first_ms for first_ms, last_ms in spans.values())
+        spans: dict[str, tuple[int, int, int]] = {}
+        for name, before, seen, first_ms, last_ms in self.seen.values():
+            known = spans.get(name, (first_ms, last_ms, 0))
+            spans[name] = (min(known[0], first_ms), max(known[1], last_ms), known[2] + seen - before)
+        longest_ms = max((last - first for first, last, often in spans.values() if often >= rule.open_each), default=-1)
         return objects >= rule.open_objects or longest_ms >= rule.open_s * 1000
+
+    def told(self, rule: Rule) -> bool:
+        """Whether it says something beside others."""
+        counted = max(row[2] - row[1] for row in self.seen.values()) if rule.tell_each else self.size()[1]
+        return counted >= rule.tell_times and self.last_ms - self.first_ms >= rule.tell_s * 1000
 
 
 @dataclass(slots=True)
@@ -155,9 +160,7 @@ class States:
         if not rule.grave and self._births.young(told.resource, newest.time_ms):
             return  # what goes on is told when it is no longer young
         opened, trouble.opens = trouble.opens, trouble.opens or trouble.opened(rule)
-        _, counted = trouble.size()
-        lasted_s = (trouble.last_ms - trouble.first_ms) / 1000
-        tell = trouble.told_ms or trouble.opens or (counted >= rule.tell_times and lasted_s >= rule.tell_s)
+        tell = trouble.told_ms or trouble.opens or trouble.told(rule)
         if tell and (trouble.last_ms - trouble.told_ms >= AGAIN_MS or opened != trouble.opens):
             yield self._tell(key, trouble)
 
