@@ -4,12 +4,11 @@ A symptom that opens by itself opens an incident at once; weaker ones join one, 
 (`_open_together`). Nothing is told by `add` and `judge`: what they changed is told by the next `advance`.
 """
 
-from collections.abc import Iterable
-from math import prod
 from typing import Any, Final
 
 from processors.insights import lifecycle
 from processors.insights.causes import ranked
+from processors.insights.corroboration import combined
 from processors.insights.groups import Groups, Waiting
 from processors.insights.incident import (
     Incident,
@@ -28,6 +27,7 @@ from processors.insights.topology import Topology
 from schemas.documents import digest
 from schemas.insight_settings import Correlation
 from schemas.insights import Cause, Change, Entity, Insight, Sign, State, Symptom
+from schemas.records import WARN
 from schemas.summaries import Feedback
 
 Json = dict[str, Any]
@@ -204,15 +204,12 @@ class Correlator:
         return [self._tell(younger, "merged", self._causes(younger), merged_into=older.id)]
 
     def _open_together(self, entity: Entity) -> None:
-        """Weak symptoms of two or more kinds or entities that are related, when together they are strong enough.
-
-        Each pair of entity and kind counts once, by its strongest symptom: five metrics of one pod that move at once
-        are hardly independent evidence.
-        """
+        """Weak symptoms of two or more kinds or entities that are related, when together they are strong enough."""
         group = self._groups.waiting_together(entity)
-        if _combined(each.symptom for each in group) < self._settings.open_strength:
+        if combined(each.symptom for each in group) < self._settings.open_strength:
             return
-        first = next((each.symptom for each in group if not each.symptom.ended), group[0].symptom)
+        # The first that hurts, and goes on.
+        first = min((each.symptom for each in group), key=lambda each: (each.severity < WARN, each.ended))
         mark = mark_of(self._cluster, first)
         if not self._mutes.muted(mark, self._now_ms):
             incident = self._opened(first, mark)
@@ -370,12 +367,3 @@ class Correlator:
         new._stirred = {Entity(*each): None for each in dumped["stirred"]}
         new.dropped = dumped["dropped"]
         return new
-
-
-def _combined(symptoms: Iterable[Symptom]) -> float:
-    """As independent evidence; 0 of one kind at one entity."""
-    strongest: dict[tuple[Entity, str], float] = {}
-    for symptom in symptoms:
-        key = (place_of(symptom.resource), symptom.kind)
-        strongest[key] = max(strongest.get(key, 0.0), min(max(symptom.strength, 0.0), 1.0))
-    return 1 - prod(1 - each for each in strongest.values()) if len(strongest) > 1 else 0.0

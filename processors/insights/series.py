@@ -4,18 +4,20 @@ A minute is judged at its first point, so that trouble is told within it, and le
 begun: what is sent twice, or again with more in it, teaches nothing twice. Counters are judged by their rate.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any, Final, Self
 
 from processors.insights.band import LARGEST, SHORT, YOUNG, Band, Score
+from processors.insights.corroboration import hurts, sort_of_series
 from processors.insights.silence import Silences
 from schemas.documents import DAY_MS, MINUTE_MS, digest
 from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
 from schemas.insights import TEXT_CHARS, Symptom, SymptomKind
-from schemas.records import ERROR, WARN, Resource
+from schemas.records import ERROR, INFO, WARN, Resource
 from schemas.summaries import Point, Sampled
 
 Json = dict[str, Any]
@@ -29,10 +31,14 @@ OPENS: Final = 5.0  # decades: opens an incident, if it lasts
 LASTS_MS: Final = 5 * MINUTE_MS  # the usual `for:` of alert rules
 LASTS_POINTS: Final = 3
 MATERIAL: Final = 0.5  # of what is usual: a smaller change may be certain and yet matter to nobody
+CEILINGS: Final = (100.0, 1.0)  # of availability and its like, in percent or as a share
+SHORTFALL: Final = 0.01  # of the ceiling: the whole error budget of an objective of 99 %
+CHOICE: Final = 1.0  # decades that a change is worth less to others: of dozens of neighbours some do change
+AT_LEAST: Final = 2  # points that weigh; one may be a single slow request
 TREND_DAYS: Final = 2  # before so many are known, a trend may be the hour of the day
 BACK_MS: Final = 3 * MINUTE_MS  # in its band for so long: over
 TELL_MS: Final = MINUTE_MS  # between two tellings of the same symptom
-WEAK: Final = 0.3  # strength of what has not lasted: by itself it is believed three times in ten
+WEAK: Final = 0.3  # strength of what has not lasted, or is small: it is believed three times in ten
 YOUNG_SHARE: Final = 0.25  # of the places, that series without a history may take from those with one
 MENTIONS: Final = 12
 MENTION_CHARS: Final = 100
@@ -49,12 +55,14 @@ class Watched:
 
     __slots__ = (
         "back_ms", "band", "first_ms", "from_ms", "from_value", "high", "kind", "last_ms", "low", "mentions",
-        "monotonic", "name", "opens", "peak", "point_ms", "point_value", "resource", "seen_ms", "start_ms", "told_ms",
-        "unit", "up",
+        "monotonic", "most", "name", "opens", "peak", "point_ms", "point_value", "resource", "seen_ms", "sort",
+        "start_ms", "told_ms", "unit", "up", "weighs",
     )  # fmt: skip
 
-    def __init__(self, name: str, unit: str, monotonic: bool, resource: Resource, mentions: tuple[str, ...]) -> None:
-        self.name, self.unit, self.monotonic, self.resource, self.mentions = name, unit, monotonic, resource, mentions
+    def __init__(self, summary: Sampled, mentions: tuple[str, ...]) -> None:
+        self.name, self.unit, self.monotonic = summary.name, summary.unit, summary.monotonic
+        self.resource, self.mentions = summary.resource, mentions
+        self.sort = sort_of_series(summary.name, summary.labels)
         self.band = Band()
         self.first_ms = 0
         self.from_ms, self.from_value = 0, 0.0  # the end of the minute before: where a counter's rate is counted from
@@ -64,7 +72,8 @@ class Watched:
         self.back_ms = 0  # since when it is back in its band; 0: it is not
         self.kind, self.up = "", True
         self.peak = 0.0  # decades
-        self.opens = False
+        self.most = 0.0  # the value that was furthest out
+        self.opens = self.weighs = False
         self.low = self.high = 0.0  # the band, as it was when it was left
 
     def measure(self) -> float | None:
@@ -207,7 +216,7 @@ def _watch(summary: Sampled) -> Watched:
         value for value in summary.labels.values() if 1 < len(value) <= MENTION_CHARS and not _is_number(value)
     )
     mentions = tuple(named)[:MENTIONS]
-    watched = Watched(summary.name, summary.unit, summary.monotonic, summary.resource, mentions)
+    watched = Watched(summary, mentions)
     watched.first_ms = summary.points[0].time_ms
     return watched
 
@@ -224,34 +233,59 @@ def _follow(series: str, watched: Watched, score: Score, measure: float, now_ms:
             return []
         watched.back_ms = watched.back_ms or time_ms
         return [_over(series, watched, now_ms)] if time_ms - watched.back_ms >= BACK_MS else []
+    rising, lasts = score.run > 0, abs(score.run)
+    weighs = lasts >= AT_LEAST and _is_material(watched, score, measure)
     if not watched.start_ms:
-        if abs(score.run) < SHORT and score.surprise < SUDDEN:
+        if lasts < SHORT and score.surprise < SUDDEN and not (weighs and hurts(watched.sort, up=rising)):
             return []
-        watched.start_ms = time_ms - int((abs(score.run) - 1) * watched.band.interval)
+        watched.start_ms = time_ms - int((lasts - 1) * watched.band.interval)
         watched.seen_ms, watched.told_ms, watched.peak, watched.opens = now_ms, 0, 0.0, False
         watched.low, watched.high = score.low, score.high
+        watched.weighs, watched.most = False, measure
     watched.back_ms, watched.last_ms = 0, time_ms
-    watched.kind, watched.up = score.kind, score.run > 0
+    watched.most = (max if rising else min)(watched.most if rising == watched.up else measure, measure)
+    watched.kind, watched.up = score.kind, rising
     watched.peak = max(watched.peak, score.surprise)
-    opens = watched.opens or _opens(watched, score, measure)
-    if opens == watched.opens and time_ms - watched.told_ms < TELL_MS:
+    opens, weighs = watched.opens or _opens(watched, score, measure), watched.weighs or weighs
+    if (opens, weighs) == (watched.opens, watched.weighs) and time_ms - watched.told_ms < TELL_MS:
         return []
-    watched.opens, watched.told_ms = opens, time_ms
+    watched.opens, watched.weighs, watched.told_ms = opens, weighs, time_ms
     return [_symptom(series, watched, measure, ended=False)]
+
+
+def _is_material(watched: Watched, score: Score, measure: float) -> bool:
+    """Large enough to matter. Of what is nearly always at its ceiling counts what is missing to that."""
+    low, high = (watched.low, watched.high) if watched.start_ms else (score.low, score.high)
+    if watched.sort == "availability" and score.run < 0:
+        for ceiling in CEILINGS:
+            if measure < low <= ceiling <= high:
+                return ceiling - measure >= max(SHORTFALL * ceiling, (1.0 + MATERIAL) * (ceiling - low))
+    return abs(measure - (high if score.run > 0 else low)) >= MATERIAL * max(abs(low), abs(high))
 
 
 def _opens(watched: Watched, score: Score, measure: float) -> bool:
     """Strong, lasting, and large enough to matter."""
-    usual = max(abs(watched.low), abs(watched.high))
-    nearest = watched.high if watched.up else watched.low
     known_days = (watched.point_ms - watched.first_ms) / DAY_MS
     return (
         watched.peak >= OPENS
         and watched.point_ms - watched.start_ms >= LASTS_MS
         and abs(score.run) >= LASTS_POINTS
-        and abs(measure - nearest) >= MATERIAL * usual
+        and _is_material(watched, score, measure)
         and (watched.kind == "shift" or known_days >= TREND_DAYS)
     )
+
+
+def _strength(watched: Watched) -> float:
+    """What it is worth as evidence, see `corroboration`: as many decades as together open are nine in ten.
+
+    Half as many of what may be mere load.
+    """
+    if not watched.weighs:
+        return WEAK
+    worth = (watched.peak - CHOICE) / OPENS
+    if not (watched.opens or hurts(watched.sort, up=watched.up)):
+        worth /= 2
+    return 1.0 - math.pow(10.0, -worth)
 
 
 def _over(series: str, watched: Watched, now_ms: int) -> Symptom:
@@ -262,12 +296,14 @@ def _over(series: str, watched: Watched, now_ms: int) -> Symptom:
 
 def _symptom(series: str, watched: Watched, measure: float | None, *, ended: bool) -> Symptom:
     who = watched.resource
-    low = 0.0 if watched.low < 0.0 <= min(watched.high, measure or 0.0) else watched.low
+    value = watched.most if measure is None else measure
+    low = 0.0 if watched.low < 0.0 <= min(watched.high, value) else watched.low
     usual = _number(low) if _number(low) == _number(watched.high) else f"{_number(low)} to {_number(watched.high)}"
     unit = f" {watched.unit}" if watched.unit not in ("", "1") else ""
     if watched.monotonic:
         unit += "/s"
-    what = "is back" if measure is None else f"{VERBS[watched.kind, watched.up]} {_number(measure)}{unit}"
+    what = f"{VERBS[watched.kind, watched.up]} {_number(value)}{unit}, usually {usual}{unit}"
+    severity = ERROR if watched.opens else WARN if hurts(watched.sort, up=watched.up) else INFO
     return Symptom(
         # Not of its kind, which shows as it goes on: what begins as a spike may turn out to be a shift.
         id=digest("metric", series, str(watched.start_ms // MINUTE_MS)),
@@ -278,11 +314,11 @@ def _symptom(series: str, watched: Watched, measure: float | None, *, ended: boo
         seen_ms=watched.seen_ms,
         last_ms=watched.last_ms,
         ended=ended,
-        strength=watched.peak / 10.0 if watched.opens else WEAK,
+        strength=_strength(watched),
         opens=watched.opens,
-        severity=ERROR if watched.opens else WARN,
+        severity=severity,
         name=watched.name,
-        text=f"{watched.name} of {who.entity} {what}, usually {usual}{unit}"[:TEXT_CHARS],
+        text=f"{watched.name} of {who.entity} {what}{', and is back' if ended else ''}"[:TEXT_CHARS],
         evidence=minutes_id("metric", series, watched.start_ms, watched.last_ms),
         mentions=watched.mentions,
     )

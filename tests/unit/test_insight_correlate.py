@@ -14,7 +14,7 @@ from processors.insights.reader import Present
 from processors.insights.topology import Topology
 from schemas.insight_settings import Correlation
 from schemas.insights import Change, Entity, Insight, Sign, Symptom
-from schemas.records import FATAL, WARN, Resource
+from schemas.records import FATAL, INFO, WARN, Resource
 from schemas.summaries import Feedback
 
 T = 1_700_000_000_000
@@ -36,7 +36,12 @@ def symptom(resource: Resource, start_s: float = 0, last_s: float | None = None,
 
 
 def weak(resource: Resource, start_s: float = 0, **told: Any) -> Symptom:
-    return symptom(resource, start_s, **{"kind": "metric-shift", "name": "cpu", "strength": 0.7, "opens": False} | told)
+    weak = {"kind": "metric-shift", "name": "latency", "strength": 0.7, "opens": False}
+    return symptom(resource, start_s, **weak | told)
+
+
+def load(resource: Resource, start_s: float = 0, **told: Any) -> Symptom:
+    return weak(resource, start_s, **{"name": "cpu", "severity": INFO} | told)
 
 
 def topology(calls: Iterable[tuple[str, str]] = SHOP) -> Topology:
@@ -96,7 +101,10 @@ TOGETHER: dict[str, tuple[list[Symptom], int]] = {
     "the same everywhere at once": ([symptom(at(f"app{i}", f"app{i}-1", f"ns{i}")) for i in range(100)], 1),
     "the same here and there": ([symptom(at(f"app{i}", "", f"ns{i}"), 90 * i) for i in range(20)], 20),
     "what is said of a namespace that has one": ([symptom(at()), symptom(at(""), 5, kind="alert", name="Errors")], 1),
-    "weak signs of one kind": ([weak(at()), weak(at(), 5, name="memory"), weak(at(), 6, name="rate")], 0),
+    "load": ([load(at(each), name=name) for each in ("payment", "checkout") for name in ("cpu", "memory", "rate")], 0),
+    "load that hurts somebody": ([load(at()), load(at(), 3, name="requests"), weak(at("payment"), 5)], 1),
+    "one slow percentile": ([weak(at()), load(at(), 5, strength=0.3)], 0),
+    "slow percentiles of one place": ([weak(at(), name=f"latency_p{each}") for each in (50, 90, 99, 100)], 1),
     "weak signs of two kinds": ([weak(at()), weak(at(), 5, kind="pattern-burst")], 1),
     "weak signs of caller and callee": ([weak(at("payment")), weak(at("checkout"), 5)], 1),
     "weak signs of neighbours": ([weak(at("payment")), weak(at("inventory"), 5)], 0),
