@@ -38,14 +38,17 @@ class Bench:
             self._endpoints = self.services.enter_context(stack(self.state, self.cache))
         return self._endpoints
 
-    def installed(self, name: str, partitions: int = 0) -> AbstractContextManager[Installation]:
+    def installed(
+        self, name: str, partitions: int = 0, *, insights: bool = False
+    ) -> AbstractContextManager[Installation]:
         """An installation of our own with empty topics; nothing of it is left behind."""
-        return _named(self, name, partitions or self.partitions)
+        return _named(self, name, partitions or self.partitions, insights=insights)
 
 
 @contextmanager
-def _named(bench: Bench, name: str, partitions: int) -> Iterator[Installation]:
-    with installed(f"bench-{name}", bench.state, bench.endpoints, partitions) as installation:
+def _named(bench: Bench, name: str, partitions: int, *, insights: bool) -> Iterator[Installation]:
+    name = f"bench-{name}"
+    with installed(name, bench.state, bench.endpoints, partitions, insights=insights) as installation:
         yield installation
 
 

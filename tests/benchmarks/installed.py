@@ -22,9 +22,13 @@ def stack(state: Path, cache: Path) -> Iterator[Endpoints]:
 
 
 @contextmanager
-def installed(name: str, state: Path, endpoints: Endpoints, partitions: int) -> Iterator[Installation]:
+def installed(
+    name: str, state: Path, endpoints: Endpoints, partitions: int, *, insights: bool = False
+) -> Iterator[Installation]:
     """An installation of our own with empty topics; nothing of it is left behind."""
-    installation = Installation(name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER)
+    installation = Installation(
+        name=name, state=state.resolve(), endpoints=endpoints, cluster=CLUSTER, insights=insights
+    )
     installation.extra["FRESHET_KAFKA__PARTITIONS"] = str(partitions)
     try:
         clear(installation)

@@ -191,7 +191,7 @@ def run(bench: Bench) -> Summary:
         f"{bench.partitions} partitions keyed by pod, one worker; {PHASE_S:g} s a phase, "
         f"{MARKS_PER_S:g} marked lines/s; a backlog of {bench.minutes:g} minutes (`--minutes 10` for the whole)"
     )
-    with bench.installed("load") as installation, draining(installation) as drain:
+    with bench.installed("load", insights=True) as installation, draining(installation) as drain:
         full = drain.backlog("hundred", lines_of(drain.backlog("hundred", bench.lines))).lines_per_s
         bench.out.print(f"  a backlog is drained at {full:,.0f} lines/s", style="dim")
         topic = installation.topics["logs"]

@@ -199,7 +199,7 @@ def run(bench: Bench) -> Summary:
         f"one worker and the naive pipeline for {NAIVE_S:g} s with its default threads and with one (the quicker "
         f"counts), {ROUNDS} rounds, same cores"
     )
-    with bench.installed("rate") as installation:
+    with bench.installed("rate", insights=True) as installation:
         found = compare(bench, installation)
     show(found, bench.out)
     ratio = median(found.ratios)

@@ -39,9 +39,7 @@ def scenario() -> Scenario:
 @pytest.fixture(scope="module")
 def told(state: Path, endpoints: Endpoints) -> Iterator[Installation]:
     """Telemetry in the input topics, and its summaries in theirs."""
-    with installed(NAME, state, endpoints, partitions=2) as installation:
-        installation.insights = True
-        installation.run("streams", "topics", "create")
+    with installed(NAME, state, endpoints, partitions=2, insights=True) as installation:
         publish(play(scenario()), endpoints.kafka, topics=installation.topics)
         producer = Producer({"bootstrap.servers": endpoints.kafka})
         history = History(Pipeline.from_settings(settings_of(installation)))
