@@ -12,6 +12,7 @@ from typing import Any, Final
 import orjson
 
 from processors.insights.births import YOUNG, Births
+from processors.insights.newness import CRITICAL, OPENS, judged, surprise
 from processors.insights.usual import Usual
 from processors.insights.voices import (
     GROWING,
@@ -42,15 +43,10 @@ QUIET_MS: Final = 120_000  # a symptom is over when its lines have stopped for s
 SWEEP_MS: Final = 15_000  # between two looks at who has stopped
 
 # -log10 of how probable it is by the speaker's own history. A thousand patterns judged each minute of a day are 1.4
-# million judgements: a burst takes more than that. Only what is new is judged here: one in ten thousand is enough.
-CRITICAL: Final = 18  # as `processors/decode/severity.py` reads critical, panic and fatal: what a process ends with
-NEW_OPENS: Final = 4.0
-ALMOST: Final = 0.75  # the strength of what complains but does not open: it takes another as strong beside it
+# million judgements: a burst takes more than that.
 BURST: Final = 7.0
 VOLUME: Final = 12.0
 NOVEL_A_MINUTE: Final = 0.2  # complaints new to a workload that are expected anyway: by more, one tells nothing
-NEW_LINES: Final = 3  # one error line alone does not page
-NEW_SPREAD_MS: Final = 15_000  # nor do the tries of one moment
 BURST_LINES, BURST_TIMES = 10, 3.0  # in a minute, and so many times the usual count
 VOLUME_LINES, VOLUME_TIMES = 300, 10.0  # of lines that do not complain
 BURST_HISTORY: Final = YOUNG  # minutes
@@ -170,8 +166,7 @@ class Patterns:
         most = INDIVIDUAL * (2 if line.severity >= CRITICAL else 1)
         if line.episode is not None or voice.individual >= most:
             return
-        surprise = line.novelty()
-        if expected >= NOVEL_A_MINUTE and surprise < NEW_OPENS:
+        if expected >= NOVEL_A_MINUTE and surprise(line) < OPENS:
             return
         voice.individual += 1
         line.episode = self._episode("pattern-new", said, said.pattern)
@@ -180,22 +175,13 @@ class Patterns:
     def _grade(self, line: Line, episode: Episode) -> None:
         """How much it says by now; what opens goes on to do so."""
         if episode.kind == "pattern-new":
-            surprise = line.novelty()
-            heard = min(line.before / YOUNG, 1.0)  # what is new to a short history says less
-            grave = line.severity >= CRITICAL or (
-                line.severity >= ERROR
-                and line.total >= NEW_LINES
-                and line.last_ms - line.first_ms >= NEW_SPREAD_MS
-                and surprise >= NEW_OPENS
-                and heard == 1.0
-            )
-            strength = heard * min(0.4 + 0.1 * (line.severity >= ERROR) + 0.1 * surprise, ALMOST)
+            grave, strength = judged(line)
         else:
-            surprise = line.usual.surprise(episode.count)
+            odds = line.usual.surprise(episode.count)
             grave = line.severity >= ERROR
-            strength = min(0.05 * surprise, 0.75 if line.severity else 0.5)
+            strength = 0.8 + min(odds, 20.0) / 100 if grave else min(0.05 * odds, 0.75 if line.severity else 0.5)
         episode.opens = episode.opens or grave
-        episode.strength = round(max(episode.strength, 0.8 + min(surprise, 20.0) / 100 if grave else strength), 3)
+        episode.strength = round(max(episode.strength, strength), 3)
 
     def _burst(self, said: Said, line: Line, count: int) -> None:
         least, ratio, odds = (

@@ -30,6 +30,9 @@ class Rule:
 
 # Nobody evicts, kills or loses a node in passing.
 _AT_ONCE: Final = Rule(strength=0.6, grave=True)
+# A container that met its own limit, told of the node: the node is well, and its restarts tell how bad it is.
+_LIMIT: Final = Rule(opens=False, strength=0.6, grave=True)
+_CGROUP: Final = re.compile(r"\bmemory cgroup\b", re.I)
 # Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
 # has not passed after half a minute has to wait for somebody; a mount is given up after two minutes and three seconds,
 # so that its second such failure counts. Nodes that join are not ready for some minutes.
@@ -84,8 +87,10 @@ _IMAGE: Final = re.compile(r"image \"([^\"\s]{1,300})\"")
 _PROBES: Final = {"liveness": _LIVENESS, "readiness": _READINESS, "startup": _STARTING}
 
 
-def rule_of(reason: str, text: str, *, warning: bool) -> Rule | None:
+def rule_of(reason: str, text: str, *, warning: bool, of_node: bool = False) -> Rule | None:
     """None: nothing is wrong."""
+    if reason == "OOMKilling" and of_node and _CGROUP.search(text):
+        return _LIMIT
     if reason in ("Unhealthy", "ProbeWarning", "ProbeError"):
         probe = _PROBE.search(text)
         return _PROBES[probe[1].lower()] if probe else _READINESS

@@ -152,7 +152,7 @@ class States:
         self._hear(told.uid, newest.time_ms)
         if change := self._change(told, newest.time_ms, newest.text):
             yield change
-        rule = rule_of(told.reason, newest.text, warning=newest.warning)
+        rule = rule_of(told.reason, newest.text, warning=newest.warning, of_node=told.object_kind == "Node")
         if rule is None:
             return
         key, trouble = self._trouble(told, rule, newest)

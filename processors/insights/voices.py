@@ -145,11 +145,6 @@ class Line:
         around = (self.hours.get(str((hour + step) % 24)) for step in (-1, 0, 1))
         return max((max(e[1], e[2] if e[0] < day else 0) * _FORGIVING ** (day - e[0]) for e in around if e), default=0)
 
-    def novelty(self) -> float:
-        """How surprising it is by the time that its workload was heard without it."""
-        minutes = max((self.last_ms - self.first_ms) / MINUTE_MS, 1.0)
-        return Usual().silent(int(self.before)).surprise(self.total, minutes)
-
     def row(self) -> Row:
         plain = [getattr(self, name) for name in self.__slots__[:12]]
         usual = [self.usual.minutes, self.usual.total, self.usual.squares]

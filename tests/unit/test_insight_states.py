@@ -75,6 +75,8 @@ def events(reason: str, times: int, every_s: float, text: str = "", **more: str 
     ("told", "expected"),
     [
         (events("OOMKilling", 1, 0, node="n1"), {"OOMKilling": True}),
+        (events("OOMKilling", 9, 30, "Memory cgroup out of memory", node="n1", kind="Node"), {"OOMKilling": False}),
+        (events("OOMKilling", 1, 0, "Out of memory: Killed process 7", node="n1", kind="Node"), {"OOMKilling": True}),
         (events("NodeHasDiskPressure", 1, 0, node="n1", warning=False), {"NodeHasDiskPressure": True}),
         (events("BackOff", 1, 0, BACK_OFF), {"BackOff": False}),
         (events("BackOff", 3, 15, BACK_OFF), {"BackOff": True}),
@@ -82,12 +84,26 @@ def events(reason: str, times: int, every_s: float, text: str = "", **more: str 
         (events("FailedScheduling", 3, 3, "0/8 nodes are available"), {"FailedScheduling": False}),
         (events("FailedScheduling", 3, 20, "0/8 nodes are available"), {"FailedScheduling": True}),
         (events("FailedScheduling", 9, 20, "node.kubernetes.io/not-ready"), {"FailedScheduling": False}),
+        (
+            events("FailedScheduling", 9, 20, "0/3 nodes are available: 3 node(s) had taint {a: b}"),
+            {"FailedScheduling": False},
+        ),
+        (
+            events(
+                "FailedScheduling", 3, 20, "0/3 nodes are available: 1 node(s) had taint {a: b}, 2 Insufficient cpu"
+            ),
+            {"FailedScheduling": True},
+        ),
         (events("FailedMount", 4, 8, "secret not found"), {"FailedMount": False}),
         (events("FailedMount", 5, 70, "secret not found"), {"FailedMount": True}),
         (events("Failed", 3, 15, "Failed to pull image x"), {"Failed": True}),
         (events("Unhealthy", 2, 10, "Readiness probe failed: 503"), {}),
         (events("Unhealthy", 9, 10, "Startup probe failed: 503"), {}),
         (events("Unhealthy", 14, 10, "Readiness probe failed: 503"), {"Unhealthy": True}),
+        (
+            [one for pod in ("a", "b") for one in events("Unhealthy", 7, 30, "Readiness probe failed: 503", pod=pod)],
+            {"Unhealthy": False},
+        ),
         (events("Unhealthy", 8, 10, "Liveness probe failed: 503"), {"Unhealthy": True}),
         (events("Killing", 2, 30, "Container pay failed liveness probe, will be restarted"), {"Killing": True}),
         (events("Whatever", 60, 30), {"Whatever": False}),  # some controllers warn of everything
