@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 from processors.insights.topology import Topology, owner_of
+from processors.insights.wording import short
 from schemas.insights import Cause, Change, Entity, Symptom
 
 # Weights of the parts. Ours, in the order of what an engineer asks first; never fitted to a labelled set.
@@ -256,13 +257,15 @@ def _cause(
     elif blamers := [entity for entity in place.blamers if entity not in place.dependents]:
         clauses.append(_named(blamers, "names it", "name it"))
     if telling:
-        clauses.append(f"{telling[0].name} of {telling[0].resource.entity}")
+        clauses.append(_told(telling[0], entity))
     clauses.append(specific)
     if place.dependencies:
         clauses.append(f"depends on {_listed(place.dependencies)}")
     why = ", ".join(clause for clause in clauses if clause)
     if place.change:
-        why += f"; {place.change.text[:CHANGE_CHARS]} {_span(max(0, place.start_ms - place.change.time_ms))} before"
+        why += (
+            f"; {short(place.change.text, CHANGE_CHARS)} {_span(max(0, place.start_ms - place.change.time_ms))} before"
+        )
     return Cause(
         kind=entity.kind,
         name=entity.name,
@@ -271,6 +274,12 @@ def _cause(
         why=why,
         evidence=tuple(dict.fromkeys(filter(None, evidence))),
     )
+
+
+def _told(symptom: Symptom, entity: Entity) -> str:
+    name = f"“{symptom.name}”" if symptom.kind.startswith("pattern") else symptom.name
+    at = symptom.resource.entity
+    return f"{name} of {at if at != 'unknown/' else f'{entity.kind}/{entity.name}'}"
 
 
 def _specific(place: _Place, topology: Topology) -> tuple[Entity, str]:

@@ -26,7 +26,7 @@ from processors.insights.voices import (
     patience_ms,
     sentence,
 )
-from processors.insights.wording import complaint, mentions, short
+from processors.insights.wording import complaint, mentions, message, short
 from schemas.documents import MINUTE_MS, digest, minute_of
 from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
@@ -340,7 +340,7 @@ class Patterns:
             strength=episode.strength,
             opens=episode.opens,
             severity=severity,
-            name=short(name, NAME_CHARS),
+            name=short(message(name), NAME_CHARS),
             text=sentence(voice, episode),
             evidence=episode.evidence,
             at=tuple(episode.at),

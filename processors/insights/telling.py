@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Final, Literal
 
 from processors.insights.incident import Incident, place_of, telling
+from processors.insights.wording import short
 from schemas.insights import (
     AffectedEntity,
     Cause,
@@ -21,7 +22,7 @@ from schemas.records import FATAL, WARN
 
 MOST_ENTITIES: Final = 50  # that are named; all of them are counted in the title
 MOST_CHANGE_CHARS: Final = 80  # of a change in the title
-MOST_NAME_CHARS: Final = 60
+MOST_NAME_CHARS: Final = 80
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST_MS: Final = 253_402_300_799_000  # the year 9999
 _FORMS: Final = {
@@ -76,8 +77,8 @@ def title_of(incident: Incident, causes: Sequence[Cause]) -> str:
         parts.append(f"{others} more affected")
     if incident.change:
         minutes = max(0, incident.started_ms - incident.change.time_ms) // 60_000
-        text = incident.change.text[:MOST_CHANGE_CHARS]
-        parts.append(f"{minutes} min after “{text}”")
+        after = f"{minutes} min after" if minutes else "right after"
+        parts.append(f"{after} “{short(incident.change.text, MOST_CHANGE_CHARS)}”")
     return ", ".join(parts)
 
 
@@ -96,7 +97,7 @@ def moment(time_ms: int) -> dt.datetime:
 
 
 def _what(incident: Incident, symptom: Symptom) -> str:
-    words = _FORMS.get(symptom.kind, "{}").format(symptom.name[:MOST_NAME_CHARS])
+    words = _FORMS.get(symptom.kind, "{}").format(short(symptom.name, MOST_NAME_CHARS))
     place = place_of(symptom.resource)
     pods = {
         each.resource.pod

@@ -62,9 +62,31 @@ def clock(time_ms: int) -> str:
 
 
 def short(text: str, chars: int = SHOWN_CHARS) -> str:
-    """The first line of a text, or as much of it as fits."""
+    """The first line of a text, or as many of its words as fit."""
     words = " ".join(text.split("\n", 1)[0].split())
-    return words if len(words) <= chars else words[: chars - 3].rstrip() + "..."
+    if len(words) <= chars:
+        return words
+    fitting = words[: chars - 2]
+    whole = fitting.rpartition(" ")[0]
+    return (whole if len(whole) > chars // 2 else fitting[:-1]).rstrip(" ,;:…") + "..."
+
+
+# What loggers write before the message, masked or not: time, process, level, thread, class, file and line.
+_COLUMNS: Final = re.compile(
+    r"""(?:\*(?::|(?=\s+(?:---|\[|(?-i:[A-Z]{3,})\b)))\s* | -{1,3}\s+ | \[[^\]]*\]:?\s+
+    |(?:trace|debug|info|notice|log|warn|warning|error|fatal|panic|critical|severe)\b[:\]]?\s+(?=\S)(?<=[:\]]\s)
+    |(?:[a-z]\w*\.)+\w+\s+:\s+ | [\w./@-]+\.(?:go|py|java|c|js|rs):\d+[:\]]\s+)+""",
+    re.I | re.X,
+)
+
+
+def message(template: str) -> str:
+    """The words of a pattern behind its logger's columns, masked parts as an ellipsis: what a person would call it."""
+    line = template.split("\n", 1)[0].strip()
+    found = _COLUMNS.match(line)
+    rest = line[found.end() :] if found else line
+    named = rest if " " in rest.strip() and re.search(r"[^\W\d_]{3}", rest) else line
+    return re.sub(r"\*+", "…", named)
 
 
 def times(count: int) -> str:

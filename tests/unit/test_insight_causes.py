@@ -63,7 +63,7 @@ def test_the_fixed_form_of_why() -> None:
     )
     assert causes[0].evidence == (oom.evidence, "ev-c")
     assert causes[1].why == (
-        "symptoms since 14:02:45 UTC, 35 s after the first, checkout depends on it, errors of workload/cart, "
+        "symptoms since 14:02:45 UTC, 35 s after the first, checkout depends on it, “errors” of workload/cart, "
         "depends on redis"
     )
 

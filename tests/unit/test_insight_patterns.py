@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from processors.insights.patterns import Patterns
 from processors.insights.usual import Usual
-from processors.insights.wording import complaint, mentions
+from processors.insights.wording import complaint, mentions, message, short
 from schemas.documents import Target, digest
 from schemas.insight_settings import Detection
 from schemas.insights import Symptom
@@ -221,3 +221,24 @@ def test_mentions_name_peers_and_not_the_speaker() -> None:
     assert "pay" not in named
     assert len(named) <= 8
     assert not any("4ab2d9" in each for each in named)
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ("* --- [*] shop.inventory.InventoryService : pool is empty after *", "pool is empty after …"),
+        ("[*] ERROR: duplicate key of *", "duplicate key of …"),
+        ("[search.app] collecting garbage took * ms", "collecting garbage took … ms"),
+        ("*: Failed to watch *: failed to list", "Failed to watch …: failed to list"),
+        ("* changes in * seconds", "… changes in … seconds"),
+        ("error retrieving resource lock", "error retrieving resource lock"),
+        ("[*] panic", "[…] panic"),
+    ],
+)
+def test_a_pattern_is_called_by_its_message(template: str, named: str) -> None:
+    assert message(template) == named
+
+
+def test_what_is_cut_is_cut_between_words() -> None:
+    assert short("no more than these words", 18) == "no more than..."
+    assert short("x" * 30, 10) == "xxxxxxx..."
