@@ -73,7 +73,7 @@ def short(text: str, chars: int = SHOWN_CHARS) -> str:
 
 # What loggers write before the message, masked or not: time, process, level, thread, class, file and line.
 _COLUMNS: Final = re.compile(
-    r"""(?:\*(?::|(?=\s+(?:---|\[|(?-i:[A-Z]{3,})\b)))\s* | -{1,3}\s+ | \[[^\]]*\]:?\s+
+    r"""(?:\*(?::|(?=\s+(?:---|\[|(?-i:[A-Z]{3,}\b|[A-Z][a-z]))))\s* | -{1,3}\s+ | \[[^\]]*\]:?\s+
     |(?:trace|debug|info|notice|log|warn|warning|error|fatal|panic|critical|severe)\b[:\]]?\s+(?=\S)(?<=[:\]]\s)
     |(?:[a-z]\w*\.)+\w+\s+:\s+ | [\w./@-]+\.(?:go|py|java|c|js|rs):\d+[:\]]\s+)+""",
     re.I | re.X,
