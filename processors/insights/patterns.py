@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 
 from processors.insights.births import YOUNG, Births
-from processors.insights.newness import CRITICAL, OPENS, judged, surprise
+from processors.insights.newness import ALMOST, CRITICAL, OPENS, judged, surprise
 from processors.insights.usual import Usual
 from processors.insights.voices import (
     GROWING,
@@ -26,7 +26,7 @@ from processors.insights.voices import (
     patience_ms,
     sentence,
 )
-from processors.insights.wording import complaint, mentions, message, short
+from processors.insights.wording import complaint, mentions, message, of_limit, short
 from schemas.documents import MINUTE_MS, digest, minute_of
 from schemas.evidence_id import minutes_id
 from schemas.insight_settings import Detection
@@ -180,6 +180,8 @@ class Patterns:
             odds = line.usual.surprise(episode.count)
             grave = line.severity >= ERROR
             strength = 0.8 + min(odds, 20.0) / 100 if grave else min(0.05 * odds, 0.75 if line.severity else 0.5)
+        if of_limit(line.name):  # said by the kernel: the container's own signs tell how bad it is
+            grave, strength = False, min(strength, ALMOST)
         episode.opens = episode.opens or grave
         episode.strength = round(max(episode.strength, strength), 3)
 

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from processors.insights.wording import of_limit
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rule:
@@ -32,7 +34,6 @@ class Rule:
 _AT_ONCE: Final = Rule(strength=0.6, grave=True)
 # A container that met its own limit, told of the node: the node is well, and its restarts tell how bad it is.
 _LIMIT: Final = Rule(opens=False, strength=0.6, grave=True)
-_CGROUP: Final = re.compile(r"\bmemory cgroup\b", re.I)
 # Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
 # has not passed after half a minute has to wait for somebody; a mount is given up after two minutes and three seconds,
 # so that its second such failure counts. Nodes that join are not ready for some minutes.
@@ -89,7 +90,7 @@ _PROBES: Final = {"liveness": _LIVENESS, "readiness": _READINESS, "startup": _ST
 
 def rule_of(reason: str, text: str, *, warning: bool, of_node: bool = False) -> Rule | None:
     """None: nothing is wrong."""
-    if reason == "OOMKilling" and of_node and _CGROUP.search(text):
+    if reason == "OOMKilling" and of_node and of_limit(text):
         return _LIMIT
     if reason in ("Unhealthy", "ProbeWarning", "ProbeError"):
         probe = _PROBE.search(text)

@@ -33,6 +33,15 @@ def complaint(severity: int, text: str) -> int:
     return ERROR if _GRAVE.search(text) else WARN if _BAD.search(text) else 0
 
 
+# How Linux says that a group of processes, a container, has met its own limit (mm/oom_kill.c): it is not the node's.
+_LIMIT: Final = re.compile(r"\bmemory cgroup\b|constraint_memcg", re.I)
+
+
+def of_limit(text: str) -> bool:
+    """Whether it tells, of whatever node or agent, that a container has used the memory that it may."""
+    return _LIMIT.search(text) is not None
+
+
 _NO_NAME: Final = re.compile(r"(?=[^g-z]*\d)[0-9a-f-]{8,}|.*[^\x00-\x7f].*", re.I)  # an id, in hexadecimal
 # Said by anybody of anything: as plain words they name nobody.
 _PLAIN: Final = frozenset({

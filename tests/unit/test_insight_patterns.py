@@ -61,6 +61,7 @@ def kinds(symptoms: Iterable[Symptom]) -> set[tuple[str, bool]]:
         ("cannot write to disk", ERROR, 20, 20, {("pattern-new", True)}),
         ("cannot write to disk", ERROR, 1, 20, {("pattern-new", False)}),  # one line alone pages nobody
         ("cannot write to disk", WARN, 20, 20, {("pattern-new", False)}),
+        ("kernel: Memory cgroup out of memory: Killed", ERROR, 20, 20, {("pattern-new", False)}),
         ("panic: nil map", FATAL, 1, 20, {("pattern-new", False)}),  # a restart
         ("panic: nil map", FATAL, 2, 20, {("pattern-new", True)}),
         ("connection refused by peer", UNKNOWN, 20, 20, {("pattern-new", False)}),
