@@ -204,10 +204,17 @@ class Correlator:
         return [self._tell(younger, "merged", self._causes(younger), merged_into=older.id)]
 
     def _open_together(self, entity: Entity) -> None:
-        """Weak symptoms of two or more kinds or entities that are related, when together they are strong enough."""
+        """Weak symptoms of two or more kinds or entities that are related, when together they are strong enough.
+
+        Metrics that began to hurt at the same time at others of the same caller count less: see `corroboration`.
+        """
         group = self._groups.waiting_together(entity)
         if combined(each.symptom for each in group) < self._settings.open_strength:
-            return
+            beside = self._groups.waiting_beside(entity, group)
+            near, far = ([each.symptom for each in some] for some in (group, beside))
+            if not far or combined(near, far) < self._settings.open_strength:
+                return
+            group += beside
         # The first that hurts, and goes on.
         first = min((each.symptom for each in group), key=lambda each: (each.severity < WARN, each.ended))
         mark = mark_of(self._cluster, first)

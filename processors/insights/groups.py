@@ -9,9 +9,10 @@
   other have one cause, whatever it is.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+from processors.insights.corroboration import is_harm
 from processors.insights.incident import Incident
 from processors.insights.topology import Topology
 from schemas.insight_settings import Correlation
@@ -19,6 +20,7 @@ from schemas.insights import Entity, Symptom
 from schemas.records import Resource
 
 MOST_PODS: Final = 16  # of a workload that are asked for their node
+MOST_CALLERS: Final = 16  # that are asked what else they call
 MOST_ASKED: Final = 64  # open incidents whose pods are asked for their node; with more, what symptoms say must do
 NEARER: Final = 5  # times as near in time must be what is weak: to open together, and to join but at the root
 
@@ -244,6 +246,19 @@ class Groups:
         group.sort(key=lambda each: (each.symptom.start_ms, each.symptom.id))
         latest_ms = max((each.symptom.start_ms for each in own), default=0)
         return [each for each in group if abs(latest_ms - each.symptom.start_ms) <= self.window_ms // NEARER]
+
+    def waiting_beside(self, entity: Entity, group: Sequence[Waiting]) -> list[Waiting]:
+        """Metrics that began to hurt when one of this place did, at what the same caller calls."""
+        own = [each.symptom.start_ms for each in group if each.place == entity and is_harm(each.symptom)]
+        if not own or entity.kind != "workload":
+            return []
+        known = {each.place for each in group}
+        callers = self._topology.callers(entity.namespace, entity.name)[:MOST_CALLERS]
+        others = dict.fromkeys(each for by in callers for each in self._topology.calls(by.namespace, by.name))
+        waiting = (self.waiting[it] for other in others if other not in known for it in self.waiting_at.get(other, ()))
+        latest_ms, within_ms = max(own), self.window_ms // NEARER
+        return [each for each in waiting
+                if is_harm(each.symptom) and abs(each.symptom.start_ms - latest_ms) <= within_ms]  # fmt: skip
 
     # Many at once
 

@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import Any, Final, Self
 
 from processors.insights.band import LARGEST, SHORT, YOUNG, Band, Score
-from processors.insights.corroboration import hurts, sort_of_series
+from processors.insights.corroboration import hurts, is_load, sort_of_series
 from processors.insights.silence import Silences
 from schemas.documents import DAY_MS, MINUTE_MS, digest
 from schemas.evidence_id import minutes_id
@@ -264,14 +264,14 @@ def _is_material(watched: Watched, score: Score, measure: float) -> bool:
 
 
 def _opens(watched: Watched, score: Score, measure: float) -> bool:
-    """Strong, lasting, and large enough to matter."""
+    """Strong, lasting, large enough to matter, and no mere load; that may rise for days till nothing is left."""
     known_days = (watched.point_ms - watched.first_ms) / DAY_MS
     return (
         watched.peak >= OPENS
         and watched.point_ms - watched.start_ms >= LASTS_MS
         and abs(score.run) >= LASTS_POINTS
         and _is_material(watched, score, measure)
-        and (watched.kind == "shift" or known_days >= TREND_DAYS)
+        and (not is_load(watched.sort, up=watched.up) if watched.kind == "shift" else known_days >= TREND_DAYS)
     )
 
 

@@ -15,7 +15,7 @@ from schemas.documents import DAY_MS, HOUR_MS, MINUTE_MS
 from schemas.evidence_id import EvidenceId
 from schemas.insight_settings import Detection
 from schemas.insights import Symptom
-from schemas.records import Resource
+from schemas.records import INFO, WARN, Resource
 from schemas.summaries import Point, Sampled
 
 START_MS = 1_790_000_000_000 // DAY_MS * DAY_MS
@@ -24,11 +24,18 @@ AGED = 600  # minutes of history
 
 
 def sampled(
-    minute: float, value: float, series: str = "a1", *, who: Resource = CART, counter: bool = False, unit: str = "ms"
+    minute: float,
+    value: float,
+    series: str = "a1",
+    *,
+    who: Resource = CART,
+    counter: bool = False,
+    unit: str = "ms",
+    name: str = "p99_latency_ms",
 ) -> Sampled:
     point = Point(START_MS + int(minute * MINUTE_MS), value, value, value)
     labels = {"peer": "payments", "code": "200"}
-    return Sampled(who, series, "p99_latency_ms", labels, unit, counter, (point,))
+    return Sampled(who, series, name, labels, unit, counter, (point,))
 
 
 def told(bands: SeriesBands, summaries: Iterable[Sampled]) -> list[Symptom]:
@@ -85,6 +92,35 @@ def test_what_is_weak_joins_and_does_not_open(value: Callable[[int], float], kin
     signs = told(aged(), (sampled(i, value(i)) for i in range(AGED, AGED + 90)))
     assert kind in {sign.kind for sign in signs}
     assert any(sign.opens for sign in signs) == opens
+
+
+@pytest.mark.parametrize(
+    ("name", "usual", "then", "strength", "severity", "opens"),
+    [
+        ("p99_latency_ms", 50.0, 900.0, 0.5, WARN, True),
+        ("p99_latency_ms", 50.0, 0.5, 0.0, INFO, True),  # fast is odd, and hurts nobody
+        ("cpu_usage_seconds", 50.0, 900.0, 0.0, INFO, False),
+        ("http_requests", 50.0, 900.0, 0.0, INFO, False),
+        ("http_requests", 50.0, 0.0, 0.0, INFO, True),  # nobody comes any more
+        ("availability_percent", 99.99, 97.0, 0.5, WARN, True),  # three of a hundred fail
+        ("availability_percent", 99.99, 99.5, 0.0, WARN, False),
+        ("free_percent", 99.99, 97.0, 0.0, INFO, False),
+    ],
+)
+def test_what_hurts_weighs_more_than_load(
+    name: str, usual: float, then: float, strength: float, severity: int, opens: bool
+) -> None:
+    bands = SeriesBands(Detection())
+    rng = random.Random(7)
+    young = [sampled(i, usual + min(0.01, rng.gauss(0, 0.01)), name=name) for i in range(90)]
+    assert told(bands, young) == []
+    points = 2 if strength else 3  # what hurts is told one point earlier
+    newest = told(bands, (sampled(90 + i, then, name=name) for i in range(points)))[-1]
+    assert (newest.severity, newest.opens) == (severity, False)
+    assert newest.strength >= strength if strength else newest.strength < 0.5
+    aged = SeriesBands(Detection())
+    told(aged, (sampled(i, usual + min(0.01, rng.gauss(0, 0.01)), name=name) for i in range(3000)))
+    assert any(sign.opens for sign in told(aged, (sampled(3000 + i, then, name=name) for i in range(9)))) == opens
 
 
 def test_trouble_that_comes_back_has_the_same_fingerprint_and_another_id() -> None:
