@@ -34,7 +34,8 @@ NAMESPACES: Final = {
     "source_workload": "source_workload_namespace",
     "src_deployment": "src_namespace",
 }
-SUFFIXES: Final = ("-service", "-svc", "-headless")  # of a Kubernetes service, before the name of what is behind it
+# Of what is named after the workload that it is for: its Kubernetes service, and its certificate (cert-manager's guide).
+SUFFIXES: Final = ("-service", "-svc", "-headless", "-tls", "-cert")
 # What lines say of anything: as a plain word it names nobody.
 SAID_OF_ALL: Final = frozenset({
     "api", "app", "backend", "cache", "client", "cluster", "controller", "data", "database", "default", "error",

@@ -50,6 +50,7 @@ SHOP = [said(who(name), "ready") for name in ("inventory", "redis", "cart", "wor
     [
         ("call to inventory failed after 21272 ms: deadline exceeded", ["inventory"]),
         ("GET http://inventory:8080/items 503", ["inventory"]),
+        ("renewal of certificate shop/inventory-tls failed: issuer is not ready", ["inventory"]),
         ("dial tcp redis.shop.svc.cluster.local:6379: connect: connection refused", ["redis"]),
         ("redis-0.redis.shop.svc:6379 is loading the dataset", ["redis"]),
         ("upstream order-history-7d9f8b6c5-x2x4z reset", ["order-history"]),
