@@ -34,7 +34,7 @@ NAMESPACES: Final = {
     "source_workload": "source_workload_namespace",
     "src_deployment": "src_namespace",
 }
-# Of what is named after the workload that it is for: its Kubernetes service, and its certificate (cert-manager's guide).
+# Of what is named after its workload: a Kubernetes service, and a certificate (as in cert-manager's guide).
 SUFFIXES: Final = ("-service", "-svc", "-headless", "-tls", "-cert")
 # What lines say of anything: as a plain word it names nobody.
 SAID_OF_ALL: Final = frozenset({
