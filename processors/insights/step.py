@@ -25,7 +25,7 @@ from schemas.records import Message
 from schemas.summaries import Feedback, Fired, Happened, Said, Sampled, Summary, Tick, Told
 
 Json = dict[str, Any]
-SNAPSHOT_VERSION: Final = 1  # of all that `dump` writes; another one is not read: the summaries are, from their start
+SNAPSHOT_VERSION: Final = 2  # of all that `dump` writes; another one is not read: the summaries are, from their start
 
 
 class Detector(Protocol):
