@@ -33,7 +33,7 @@ class Rule:
 # Nobody evicts, kills or loses a node in passing.
 _AT_ONCE: Final = Rule(strength=0.6, grave=True)
 # A container that met its own limit, told of the node: the node is well, and its restarts tell how bad it is.
-_LIMIT: Final = Rule(opens=False, strength=0.6, grave=True)
+_LIMIT: Final = Rule(opens=False, strength=0.5, grave=True)
 # Tried again within seconds, and ordinary while things start: a volume is attached, a secret made, a node added. What
 # has not passed after half a minute has to wait for somebody; a mount is given up after two minutes and three seconds,
 # so that its second such failure counts. Nodes that join are not ready for some minutes.
