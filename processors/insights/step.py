@@ -25,7 +25,9 @@ from schemas.records import Message
 from schemas.summaries import Feedback, Fired, Happened, Said, Sampled, Summary, Tick, Told
 
 Json = dict[str, Any]
-SNAPSHOT_VERSION: Final = 2  # of all that `dump` writes; another one is not read: the summaries are, from their start
+ADVANCE_MS: Final = 1_000
+MOST_CLUSTERS: Final = 200  # of one partition: their names come with telemetry, and anybody may make them up
+SNAPSHOT_VERSION: Final = 3  # of all that `dump` writes; another one is not read: the summaries are, from their start
 
 
 class Detector(Protocol):
@@ -61,6 +63,10 @@ class Cluster:
             Correlator(name, topology, correlation),
         )  # fmt: skip
 
+    @property
+    def open_incidents(self) -> int:
+        return self.correlator.open_incidents
+
     def see(self, summary: Summary, sent_ms: int) -> Iterable[Sign]:
         self.reach(min(time_of(summary), sent_ms))
         self.topology.see(summary)
@@ -84,9 +90,6 @@ class Cluster:
         return self.correlator.advance(self.now_ms)
 
 
-ADVANCE_MS: Final = 1_000
-
-
 @dataclass(slots=True)
 class State:
     """What is known of all clusters of one partition of the summaries."""
@@ -94,16 +97,25 @@ class State:
     detection: Detection
     correlation: Correlation
     clusters: dict[str, Cluster] = field(default_factory=dict)
+    dropped: int = 0  # summaries of clusters for which there was no room, and clusters that were forgotten
 
-    def cluster(self, name: str) -> Cluster:
+    def cluster(self, name: str) -> Cluster | None:
+        """None: too many are known that have an open incident. Of the others the idlest makes room."""
         found = self.clusters.get(name)
         if found is None:
+            if len(self.clusters) >= MOST_CLUSTERS:
+                self.dropped += 1
+                idle = [(each.now_ms, other) for other, each in self.clusters.items() if not each.open_incidents]
+                if not idle:
+                    return None
+                del self.clusters[min(idle)[1]]
             found = self.clusters[name] = Cluster.new(name, self.detection, self.correlation)
         return found
 
     def dump(self) -> Json:
         return {
             "version": SNAPSHOT_VERSION,
+            "dropped": self.dropped,
             "clusters": {
                 name: {
                     "now_ms": each.now_ms,
@@ -123,7 +135,7 @@ class State:
         """Raises ValueError when another version has written it."""
         if dumped.get("version") != SNAPSHOT_VERSION:
             raise ValueError(f"snapshot of version {dumped.get('version')!r}")
-        state = cls(detection, correlation)
+        state = cls(detection, correlation, dropped=dumped["dropped"])
         for name, kept in dumped["clusters"].items():
             topology = Topology.load(kept["topology"])
             state.clusters[name] = Cluster(
@@ -156,9 +168,10 @@ def step(state: State, told: Sequence[Told], sent_ms: int) -> tuple[State, list[
                     touched[name] = cluster
         else:
             name = each.resource.cluster
-            cluster = touched[name] = state.cluster(name)
-            for sign in cluster.see(each, sent_ms):
-                cluster.correlator.add(sign, cluster.now_ms)
+            if found := state.cluster(name):
+                touched[name] = found
+                for sign in found.see(each, sent_ms):
+                    found.correlator.add(sign, found.now_ms)
     for cluster in touched.values():
         insights += cluster.advance()
     return state, insights

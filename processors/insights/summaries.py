@@ -10,7 +10,6 @@ from typing import Any, Final
 
 import orjson
 
-from processors.fold import Fold, advance, delta_of
 from schemas.documents import Target
 from schemas.errors import InvalidRecord
 from schemas.insights import TEXT_CHARS
@@ -86,19 +85,6 @@ def _said(target: Target, fixed: Mapping[str, Any], delta: Mapping[str, Any], te
         exemplars[0]["text"][:TEXT_CHARS] if exemplars else "",
         tuple(e["at"] for e in exemplars[:AT]),
     )
-
-
-def summaries_of(fold: Fold) -> Iterator[Summary]:
-    """Of a fold that holds all records of its blocks, without an index: for evaluation and for history."""
-    for change in fold:
-        slices = dict(change.whole)
-        for key, spots in change.spots.items():
-            if part := advance(slices.get(key), spots):
-                slices[key] = part
-        pattern = fold.patterns.get(Target("patterns", change.target.day, change.fixed.get("pattern_id", "")), {})
-        summary = summary_of(change.target, change.fixed, delta_of(change, slices), pattern.get("template", ""))
-        if summary is not None:
-            yield summary
 
 
 def _resource(fixed: Mapping[str, Any]) -> Resource:

@@ -297,12 +297,12 @@ class InsightAgent:
 
 
 def open_incidents(state: State) -> int:
-    return sum(cluster.correlator.open_incidents for cluster in state.clusters.values())
+    return sum(cluster.open_incidents for cluster in state.clusters.values())
 
 
 def left_out(state: State) -> Counter[str]:
     """What detectors and correlators did not take up, or forgot, since the state began; by who and what."""
-    found: Counter[str] = Counter()
+    found: Counter[str] = Counter({"clusters": state.dropped} if state.dropped else {})
     for cluster in state.clusters.values():
         series = cluster.series
         counted = {

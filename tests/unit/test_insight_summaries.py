@@ -2,14 +2,15 @@
 
 import pytest
 
-from processors.fold import Fold
+from processors.insights import step as steps
+from processors.insights.history import History
 from processors.insights.step import State, step
-from processors.insights.summaries import decode, encode, summaries_of
+from processors.insights.summaries import decode, encode
 from processors.pipeline import Pipeline
 from schemas.errors import InvalidRecord
 from schemas.records import Message
 from schemas.settings import Settings
-from schemas.summaries import Feedback, Fired, Happened, Said, Sampled, Tick
+from schemas.summaries import Feedback, Fired, Happened, Said, Sampled, Tick, Told
 
 NOW_MS = 1_763_700_000_000
 VALUES = {
@@ -22,17 +23,22 @@ VALUES = {
     b'"endsAt": "0001-01-01T00:00:00Z", "fingerprint": "f1"}]}',
 }
 
+INPUTS = [i.model_dump() for i in Settings().kafka.inputs]
 
-def folded() -> Fold:
-    pipeline, fold = Pipeline.from_settings(Settings()), Fold()
+
+def summaries(cluster: str = "") -> list[Told]:
+    """Without the tick."""
+    settings = Settings.model_validate({"kafka": {"inputs": [{**i, "cluster": cluster} for i in INPUTS]}})
+    history = History(Pipeline.from_settings(settings))
     for topic, value in VALUES.items():
         for offset in range(3):
-            assert pipeline.run(Message(topic, f"id-{topic}", 0, offset, NOW_MS, None, value), fold) == []
-    return fold
+            assert history.take(Message(topic, f"id-{topic}", 0, offset, NOW_MS, None, value)) == []
+    assert not history.rejected
+    return [each for each in history.flush() if not isinstance(each, Tick)]
 
 
 def test_every_kind_survives_the_wire() -> None:
-    told = [*summaries_of(folded()), Tick(NOW_MS), Feedback("1", "i", "f", "rejected", "me", NOW_MS, NOW_MS + 1)]
+    told = [*summaries(), Tick(NOW_MS), Feedback("1", "i", "f", "rejected", "me", NOW_MS, NOW_MS + 1)]
     read = [each for _, value in encode(told) for each in decode(value)]
     assert {type(each) for each in read} == {Said, Sampled, Happened, Fired, Tick, Feedback}
     assert sorted(map(repr, read)) == sorted(map(repr, told))
@@ -50,6 +56,19 @@ def test_what_no_worker_sends_is_refused(value: bytes | None) -> None:
 
 
 def test_a_state_goes_on_from_its_snapshot() -> None:
-    state, _ = step(State(Settings().detection, Settings().correlation), list(summaries_of(folded())), NOW_MS)
+    state, _ = step(State(Settings().detection, Settings().correlation), summaries(), NOW_MS)
     again = State.load(state.dump(), state.detection, state.correlation)
     assert again.dump() == state.dump()
+
+
+def test_made_up_clusters_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "MOST_CLUSTERS", 3)
+    state = State(Settings().detection, Settings().correlation)
+    for number in range(5):
+        step(state, summaries(f"c{number}"), NOW_MS)
+    assert list(state.clusters) == ["c2", "c3", "c4"]
+    assert state.dropped == 2
+    assert State.load(state.dump(), state.detection, state.correlation).dropped == 2
+    monkeypatch.setattr(steps.Cluster, "open_incidents", 1)
+    step(state, summaries("one too many"), NOW_MS)
+    assert list(state.clusters) == ["c2", "c3", "c4"]
