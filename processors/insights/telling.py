@@ -22,6 +22,7 @@ from schemas.records import FATAL, WARN
 
 MOST_ENTITIES: Final = 50  # that are named; all of them are counted in the title
 MOST_CHANGE_CHARS: Final = 80  # of a change in the title
+MOST_CHANGE_MINUTES: Final = 10  # before: a title that names an older one reads as if that had done it
 MOST_NAME_CHARS: Final = 80
 _EPOCH: Final = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
 _LATEST_MS: Final = 253_402_300_799_000  # the year 9999
@@ -75,8 +76,8 @@ def title_of(incident: Incident, causes: Sequence[Cause]) -> str:
     place = place_of(own[0].resource) if own else at
     if others := len(incident.places) - (place in incident.places):
         parts.append(f"{others} more affected")
-    if incident.change:
-        minutes = max(0, incident.started_ms - incident.change.time_ms) // 60_000
+    minutes = max(0, incident.started_ms - incident.change.time_ms) // 60_000 if incident.change else 0
+    if incident.change and minutes <= MOST_CHANGE_MINUTES:
         after = f"{minutes} min after" if minutes else "right after"
         parts.append(f"{after} “{short(incident.change.text, MOST_CHANGE_CHARS)}”")
     return ", ".join(parts)
