@@ -306,9 +306,7 @@ class States:
 
     def dump(self) -> Json:
         state = {name: getattr(self, name) for name in _PLAIN}
-        state |= {"crowd": self._crowd.row(), "troubles": _rows(self._troubles), "alarms": _rows(self._alarms)}
-        copied: Json = orjson.loads(orjson.dumps(state))
-        return copied
+        return state | {"crowd": self._crowd.row(), "troubles": _rows(self._troubles), "alarms": _rows(self._alarms)}
 
     @classmethod
     def load(cls, dumped: Json, settings: Detection, births: Births | None = None) -> "States":
