@@ -7,13 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 import structlog
-from confluent_kafka import KafkaError, Producer
+from confluent_kafka import KafkaError, KafkaException, Producer
 
-from processors.confirmed import OnDelivery, producer_options, send_each
 from processors.writer import Stopped
 from schemas.dead_letters import Absent, DeadLetter, content_of
 from schemas.records import Message
-from schemas.settings import Kafka
+from schemas.settings import Kafka, kafka_client_config
 
 log = structlog.get_logger()
 
@@ -69,7 +68,17 @@ class LetterProducer:
         self._app, self._worker, self._generation = kafka.group, worker or "worker", generation
         self._make = make
         self._producer: Any = None
-        self._options = producer_options(kafka, message_bytes=17_825_792, confirm_s=confirm_s)
+        self._options = kafka_client_config(kafka) | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "zstd",
+            "linger.ms": 5,
+            "message.max.bytes": 17_825_792,
+            "queue.buffering.max.kbytes": 65_536,
+            "message.timeout.ms": int(confirm_s * 1000),
+            "log_level": 0,
+            "error_cb": lambda _: None,  # what matters comes with the letter that failed
+        }
         self.paused = ""
 
     def deliver(self, letters: Sequence[DeadLetter], stop: threading.Event) -> None:
@@ -81,7 +90,7 @@ class LetterProducer:
         waiting = shared(letters)
         delay = BACKOFF_FIRST_S
         while True:
-            failed = send_each(self._producer, waiting, self._produce)
+            failed = self._round(waiting)
             if not failed:
                 self.paused = ""
                 return
@@ -99,7 +108,34 @@ class LetterProducer:
                 raise Stopped(reason)
             delay = min(delay * 2, BACKOFF_MOST_S)
 
-    def _produce(self, out: _Outgoing, on_delivery: OnDelivery) -> None:
+    def _round(self, letters: Sequence[_Outgoing]) -> list[tuple[_Outgoing, int]]:
+        """Send each once; returns those without a confirmation, with Kafka's error code."""
+        failed: list[tuple[_Outgoing, int]] = []
+        confirmed = 0
+
+        def on_delivery(out: _Outgoing) -> Callable[[KafkaError | None, object], None]:
+            def note(error: KafkaError | None, _: object) -> None:
+                nonlocal confirmed
+                confirmed += 1
+                if error is not None:
+                    if error.fatal():  # the producer is done for; so is this worker
+                        raise KafkaException(error)
+                    failed.append((out, error.code()))
+
+            return note
+
+        for out in letters:
+            try:
+                self._produce(out, on_delivery(out))
+            except KafkaException as error:
+                confirmed += 1
+                failed.append((out, error.args[0].code()))
+            self._producer.poll(0)
+        while confirmed < len(letters):  # message.timeout.ms bounds this: each one is confirmed or failed in the end
+            self._producer.poll(0.1)
+        return failed
+
+    def _produce(self, out: _Outgoing, on_delivery: Callable[[KafkaError | None, object], None]) -> None:
         source, absent = out.letter.message, out.absent
         key, value = (source.key, source.value) if absent is None else (None, None)
         if out.cut:
@@ -107,11 +143,17 @@ class LetterProducer:
             value = value and value[: CUT_BYTES >> 3 * (out.cut - 1)]
             absent = absent or Absent(content=content_of(source), cut_from=len(source.value or b""))
         headers = out.letter.headers(self._app, self._worker, self._generation, absent)
-        self._producer.produce(
-            self._topic,
-            key=key,
-            value=value,
-            headers=headers,
-            timestamp=max(source.timestamp_ms, 0),
-            on_delivery=on_delivery,
-        )
+        while True:
+            try:
+                self._producer.produce(
+                    self._topic,
+                    key=key,
+                    value=value,
+                    headers=headers,
+                    timestamp=max(source.timestamp_ms, 0),
+                    on_delivery=on_delivery,
+                )
+            except BufferError:  # the local queue is full: let some of it go first
+                self._producer.poll(0.1)
+            else:
+                return

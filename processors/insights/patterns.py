@@ -372,7 +372,9 @@ class Patterns:
     def dump(self) -> Json:
         plain = {name: getattr(self, name) for name in _PLAIN}
         rows = {key: voice.row() for key, voice in self._voices.items()}
-        return {**plain, "indices": list(self._indices.items()), "crowd": self._crowd.row(), "voices": rows}
+        state = {**plain, "indices": list(self._indices.items()), "crowd": self._crowd.row(), "voices": rows}
+        copied: Json = orjson.loads(orjson.dumps(state))
+        return copied
 
     @classmethod
     def load(cls, dumped: Json, settings: Detection, births: Births | None = None) -> "Patterns":

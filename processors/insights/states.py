@@ -306,7 +306,9 @@ class States:
 
     def dump(self) -> Json:
         state = {name: getattr(self, name) for name in _PLAIN}
-        return state | {"crowd": self._crowd.row(), "troubles": _rows(self._troubles), "alarms": _rows(self._alarms)}
+        state |= {"crowd": self._crowd.row(), "troubles": _rows(self._troubles), "alarms": _rows(self._alarms)}
+        copied: Json = orjson.loads(orjson.dumps(state))
+        return copied
 
     @classmethod
     def load(cls, dumped: Json, settings: Detection, births: Births | None = None) -> "States":

@@ -40,10 +40,7 @@ class Detector(Protocol):
         """Event time has come so far: judge the minutes that are over. Called once for each new second or so."""
 
     def dump(self) -> Json:
-        """Everything, as JSON: what `load` makes of it goes on exactly as this one would.
-
-        It may share what this one changes: write it out before the next step.
-        """
+        """Everything, as JSON: what `load` makes of it goes on exactly as this one would."""
 
 
 @dataclass(slots=True)

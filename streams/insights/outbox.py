@@ -8,10 +8,9 @@ from typing import Any, Final, NamedTuple
 import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from processors.confirmed import OnDelivery, producer_options, send_each
 from processors.writer import Stopped
 from schemas.errors import SinkUnavailable
-from schemas.settings import Kafka
+from schemas.settings import Kafka, kafka_client_config
 
 log = structlog.get_logger()
 
@@ -42,8 +41,17 @@ class Outbox:
         self.topic, self._address, self._make = topic, kafka.bootstrap_servers, make
         self._lock = threading.Lock()
         self._producer: Any = None
-        self._options = producer_options(kafka, message_bytes=MESSAGE_BYTES, confirm_s=confirm_s) | {
+        self._options = kafka_client_config(kafka) | {
+            "acks": "all",
+            "enable.idempotence": True,
+            "compression.type": "zstd",
+            "linger.ms": 5,
             "partitioner": "murmur2",  # Kafka's own; without a seed of chance for the empty key, as librdkafka's has
+            "message.max.bytes": MESSAGE_BYTES,
+            "queue.buffering.max.kbytes": 65_536,
+            "message.timeout.ms": int(confirm_s * 1000),
+            "log_level": 0,
+            "error_cb": lambda _: None,  # what matters comes with the record that failed
         }
         self.paused = ""
 
@@ -98,15 +106,40 @@ class Outbox:
     def _round(self, messages: Sequence[Outgoing]) -> list[tuple[Outgoing, int]]:
         """Send each once; returns those without a confirmation, with Kafka's error code."""
         client = self._client()
+        answered: list[tuple[Outgoing, int]] = []  # appended to by whichever thread polls
 
-        def produce(message: Outgoing, on_delivery: OnDelivery) -> None:
-            client.produce(
-                self.topic,
-                key=message.key,
-                value=message.value,
-                partition=message.partition,
-                headers=list(message.headers),
-                on_delivery=on_delivery,
-            )
+        def on_delivery(message: Outgoing) -> Callable[[KafkaError | None, object], None]:
+            def note(error: KafkaError | None, _: object) -> None:
+                if error is not None and error.fatal():  # the producer is done for; so is this worker
+                    raise KafkaException(error)
+                answered.append((message, 0 if error is None else error.code()))
 
-        return send_each(client, messages, produce)
+            return note
+
+        for message in messages:
+            try:
+                self._produce(client, message, on_delivery(message))
+            except KafkaException as error:
+                answered.append((message, error.args[0].code()))
+            client.poll(0)
+        while len(answered) < len(messages):  # message.timeout.ms bounds this: each one is answered in the end
+            client.poll(0.1)
+        return [(message, code) for message, code in answered if code]
+
+    def _produce(
+        self, client: Any, message: Outgoing, on_delivery: Callable[[KafkaError | None, object], None]
+    ) -> None:
+        while True:
+            try:
+                client.produce(
+                    self.topic,
+                    key=message.key,
+                    value=message.value,
+                    partition=message.partition,
+                    headers=list(message.headers),
+                    on_delivery=on_delivery,
+                )
+            except BufferError:  # the local queue is full: let some of it go first
+                client.poll(0.1)
+            else:
+                return

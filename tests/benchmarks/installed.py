@@ -1,8 +1,6 @@
 """Services and an installation for one run; what was started and made for it is gone afterwards."""
 
-import os
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -21,22 +19,6 @@ def stack(state: Path, cache: Path) -> Iterator[Endpoints]:
     finally:
         if not found_running:
             services.down(state)
-
-
-@contextmanager
-def kept_or_own(
-    state: Path | None, cache: Path, report: Callable[[str, str], object] = lambda _, __: None
-) -> Iterator[tuple[Path, Endpoints]]:
-    """The services of a folder, which stay as they are; or own ones, which end with this process, however it ends."""
-    if state is not None:
-        yield state, services.up(state, cache)
-        return
-    with tempfile.TemporaryDirectory(prefix="freshet-own-") as folder:
-        home = Path(folder)
-        try:
-            yield home, services.up(home, cache, until_pid=os.getpid(), report=report)
-        finally:
-            services.down(home, wipe=True)
 
 
 @contextmanager

@@ -1,22 +1,23 @@
 """Sets one after the other through one running stack: loaded, asked, cleared away."""
 
+import os
 import signal
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import Final
 
 from rich.console import Console
 
+from deploy.local import services
 from deploy.local.services import Endpoints
 from processors.embed import Embedder
 from processors.index import connect
 from schemas.settings import OpenSearch
-from tests.benchmarks.installed import kept_or_own
 from tests.evaluation.baselines import Baselines, Sections
 from tests.evaluation.run import Asked, ask, loaded
 from tests.evaluation.sets import LabelledSet
@@ -35,7 +36,7 @@ def sets_asked(
     with tempfile.TemporaryDirectory(prefix="freshet-sets-") as home:
         standing = written(names, Path(home))
         first = next(standing)  # a set with a mistake is refused before anything is started
-        with kept_or_own(state, cache, lambda service, text: notes.print(f"{service}: {text}")) as (place, endpoints):
+        with _services(state, cache) as (place, endpoints):
             for one in chain([first], standing):
                 yield one.name, run(one, place, endpoints, limit, embedder)
 
@@ -68,3 +69,20 @@ def run(one: LabelledSet, place: Path, endpoints: Endpoints, limit: int, embedde
                 say(f"{number} of {len(one.tasks)} tasks asked")
         say(f"all asked in {time.monotonic() - start:.0f} s")
     return asked
+
+
+@contextmanager
+def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints]]:
+    """The services of a folder, which stay as they are; or own ones, which end with this process, however it ends."""
+    if state is not None:
+        yield state, services.up(state, cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="freshet-eval-") as folder:
+        home = Path(folder)
+        try:
+            yield (
+                home,
+                services.up(home, cache, until_pid=os.getpid(), report=lambda s, text: notes.print(f"{s}: {text}")),
+            )
+        finally:
+            services.down(home, wipe=True)

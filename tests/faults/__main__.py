@@ -1,9 +1,12 @@
 """`python -m tests.faults [--full]`: a timeline while it runs, then a table, then one JSON line for scripts."""
 
 import json
+import os
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -14,9 +17,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from deploy.local import services
 from deploy.local.services import Endpoints
 from schemas.errors import FreshetError
-from tests.benchmarks.installed import kept_or_own
 from tests.benchmarks.machine import hardware
 from tests.faults import run, trials
 from tests.faults.check import Expected
@@ -43,7 +46,7 @@ def main(
     machine = hardware()
     notes.print(f"{machine}; seed {seed}; {size}")
     try:
-        with kept_or_own(state, cache) as (home, endpoints), tempfile.TemporaryDirectory() as folder:
+        with _services(state, cache) as (home, endpoints), tempfile.TemporaryDirectory() as folder:
             summary, more = everything(size, seed=seed, state=home, endpoints=endpoints, folder=Path(folder))
     except FreshetError as error:
         notes.print(f"seed {seed}: {error}", markup=False)
@@ -142,6 +145,20 @@ def show(summary: dict[str, Any], more: dict[str, Any]) -> None:
         out.print(line, markup=False, style="red")
     if not summary["ok"]:
         out.print(f"seed {summary['seed']}; what happened:", *more["timeline"], sep="\n", markup=False)
+
+
+@contextmanager
+def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints]]:
+    """The services of that folder, which stay; without one our own, which go."""
+    if state is not None:
+        yield state, services.up(state, cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="freshet-faults-") as folder:
+        home = Path(folder)
+        try:
+            yield home, services.up(home, cache, until_pid=os.getpid())
+        finally:
+            services.down(home, wipe=True)
 
 
 if __name__ == "__main__":

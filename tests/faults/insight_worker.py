@@ -3,6 +3,7 @@
 Nothing of this is in the product: its objects are wrapped from outside, then `streams.worker.run` is called.
 """
 
+import argparse
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
@@ -11,13 +12,14 @@ from typing import Any, Final
 
 from processors.fold import Fold
 from schemas.insights import Insight
+from schemas.settings import Settings
 from streams import worker
 from streams.insights.agent import InsightAgent
 from streams.insights.outbox import Outbox, Outgoing
 from streams.insights.publisher import InsightPublisher
 from streams.insights.snapshots import Snapshots
 from streams.insights.summaries import SummaryProducer
-from tests.faults.worker_with import die, start
+from tests.faults.worker_with import die
 
 # Name -> where: the class, its method, and whether the process dies before or after the call.
 CRASH: Final[Mapping[str, tuple[type, str, str]]] = {
@@ -125,5 +127,18 @@ BROKEN: Final[Mapping[str, Callable[[], None]]] = {
 }
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crash", choices=sorted(CRASH), help="die at this point")
+    parser.add_argument("--nth", type=int, default=1, help="the n-th time it is reached")
+    parser.add_argument("--broken", choices=sorted(BROKEN), help="work with this defect")
+    asked = parser.parse_args()
+    if asked.broken:
+        BROKEN[asked.broken]()
+    if asked.crash:
+        arm(asked.crash, asked.nth)
+    worker.run(Settings.load())
+
+
 if __name__ == "__main__":
-    start(__doc__, CRASH, arm, BROKEN, worker.CHOICES)
+    main()

@@ -8,12 +8,15 @@ Then a worker that is broken on purpose must be caught.
 
 import itertools
 import json
+import os
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
@@ -23,9 +26,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from deploy.local import services
 from deploy.local.services import Endpoints
 from schemas.errors import FreshetError
-from tests.benchmarks.installed import kept_or_own
 from tests.benchmarks.machine import hardware
 from tests.faults.crew import SESSION_S
 from tests.faults.insight_check import Outcome, check
@@ -205,7 +208,7 @@ def main(
     machine = hardware()
     notes.print(f"{machine}; seed {seed}; {size}")
     try:
-        with kept_or_own(state, cache) as (home, endpoints):
+        with _services(state, cache) as (home, endpoints):
             summary, more = everything(
                 size, seed=seed, state=home, endpoints=endpoints, tell=lambda line: notes.print(line, markup=False)
             )
@@ -228,6 +231,20 @@ def show(summary: dict[str, Any], more: dict[str, Any]) -> None:
         out.print(f"broken: {name}: {told}", markup=False)
     for line in more["findings"]:
         out.print(line, markup=False, style="red")
+
+
+@contextmanager
+def _services(state: Path | None, cache: Path) -> Iterator[tuple[Path, Endpoints]]:
+    """The services of that folder, which stay; without one our own, which go."""
+    if state is not None:
+        yield state, services.up(state, cache)
+        return
+    with tempfile.TemporaryDirectory(prefix="freshet-insights-") as folder:
+        home = Path(folder)
+        try:
+            yield home, services.up(home, cache, until_pid=os.getpid())
+        finally:
+            services.down(home, wipe=True)
 
 
 if __name__ == "__main__":

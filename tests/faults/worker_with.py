@@ -7,7 +7,7 @@ import argparse
 import asyncio
 import os
 import signal
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import wraps
 from itertools import count
@@ -174,25 +174,18 @@ BROKEN: Final[dict[str, Callable[[], None]]] = {
 }
 
 
-def start(
-    about: str | None,
-    crashes: Iterable[str],
-    arm: Callable[[str, int], None],
-    broken: Mapping[str, Callable[[], None]],
-    signals: Collection[str],
-) -> None:
-    """Run the worker with what the command line asks for."""
-    parser = argparse.ArgumentParser(description=about)
-    parser.add_argument("--crash", choices=sorted(crashes), help="die at this point")
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--crash", choices=sorted(CRASH), help="die at this point")
     parser.add_argument("--nth", type=int, default=1, help="the n-th time it is reached")
-    parser.add_argument("--broken", choices=sorted(broken), help="work with this defect")
+    parser.add_argument("--broken", choices=sorted(BROKEN), help="work with this defect")
     asked = parser.parse_args()
     if asked.broken:
-        broken[asked.broken]()
+        BROKEN[asked.broken]()
     if asked.crash:
         arm(asked.crash, asked.nth)
-    worker.run(Settings.load(), signals)
+    worker.run(Settings.load(), SIGNALS)
 
 
 if __name__ == "__main__":
-    start(__doc__, CRASH, arm, BROKEN, SIGNALS)
+    main()
